@@ -1,0 +1,16 @@
+/*
+ * Clocks.  Everything that depends on time takes it from here, so that a test can set it.
+ *
+ * Any process, any thread.  Milliseconds in int64_t.  Realtime is for documents and records that
+ * outlive the process; boottime (it counts suspend) is for everything that waits.
+ */
+#pragma once
+
+#include <stdint.h>
+
+int64_t clock_realtime_ms(void);
+int64_t clock_boottime_ms(void);
+int64_t clock_realtime_s(void);
+
+/* For tests: both clocks are shifted by this much from now on. */
+void clock_shift_for_test(int64_t realtime_ms, int64_t boottime_ms);

@@ -1,0 +1,38 @@
+/*
+ * Committer: the one thread that writes to an LMDB environment, in batches.
+ *
+ * The loop hands over {apply, done}; the thread takes all that has gathered, applies it in one
+ * transaction, commits, and then posts; the loop calls each `done` in order, and only then does
+ * anything that the change caused: persist before you speak.  "Nothing changed" answers travel the
+ * same way.
+ *
+ * An apply that returns an error aborts the batch, which is then applied one by one, so that only
+ * the offender fails.  An apply therefore may run more than once and must write nothing but its
+ * transaction and its own `arg` (which it resets when it runs).  When a commit fails its outcome is
+ * unknown: every `done` gets the error, `fatal` is called in the loop, and the owner exits; the
+ * restart replays.
+ */
+#pragma once
+
+#include "base/db.h"
+#include "base/loop.h"
+
+struct committer; /* opaque */
+
+typedef cc_err (*commit_apply)(struct db *d, MDB_txn *txn, void *arg); /* committer's thread */
+typedef void (*commit_done)(void *arg, cc_err err);                    /* loop's thread */
+typedef void (*commit_fatal)(void *arg, cc_err err);                   /* loop's thread */
+
+cc_err committer_start(struct db *d, struct loop *l, commit_fatal fatal, void *fatal_arg,
+	struct committer **ret) CC_MUST_USE;
+/* Finishes what was handed over (without calling `done` for it) and ends the thread.  Not from
+ * inside one of its callbacks. */
+void committer_stop(struct committer *c); /* accepts NULL */
+
+/* Loop's thread.  Never fails: failures arrive at `done`.  `done` may be NULL. */
+void committer_submit(struct committer *c, commit_apply apply, commit_done done, void *arg);
+size_t committer_waiting(const struct committer *c); /* handed over, `done` not yet called */
+uint64_t committer_commits(const struct committer *c); /* transactions committed so far */
+
+/* Called in the loop after each batch's `done`s: the moment to look for work again. */
+void committer_on_batch(struct committer *c, loop_fn fn, void *arg);

@@ -1,0 +1,316 @@
+/*
+ * LMDB, opened the one way that this project opens it, and its errors in our words.
+ *
+ * LMDB's own lock file guards readers against the writer, not one opener against another: a second
+ * environment on the same files in one process breaks its locks.  The LOCK file is for that.
+ */
+#include "base/db.h"
+
+#include "base/file.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#define FULL_BELOW (64u * 1024u) /* bytes left on a file system that counts as full */
+
+struct db {
+	MDB_env *env;
+	MDB_dbi *dbis;
+	size_t count;
+	char *dir;
+	int lock;
+};
+
+static MDB_val val_of(cc_view v)
+{
+	/* MDB_val has no const; LMDB does not write through a key or a value that it is given */
+	return (MDB_val){v.size, (void *)(uintptr_t)v.data};
+}
+
+static cc_view view_of(MDB_val v)
+{
+	return cc_view_of(v.mv_data, v.mv_size);
+}
+
+MDB_env *db_env(const struct db *d)
+{
+	return d->env;
+}
+
+MDB_dbi db_dbi(const struct db *d, size_t index)
+{
+	assert(index < d->count);
+	return d->dbis[index];
+}
+
+const char *db_dir(const struct db *d)
+{
+	return d->dir;
+}
+
+/* ---- errors ---- */
+
+static bool is_full(const char *dir)
+{
+	struct statvfs fs;
+
+	return statvfs(dir, &fs) == 0 && (uint64_t)fs.f_bavail * fs.f_frsize < FULL_BELOW;
+}
+
+static cc_err code_of(int rc, const char *dir)
+{
+	switch (rc) {
+	case MDB_NOTFOUND:
+		return CC_NOT_FOUND;
+	case MDB_KEYEXIST:
+		return CC_CONFLICT;
+	case MDB_MAP_FULL:
+	case MDB_TXN_FULL:
+	case ENOSPC:
+	case EDQUOT:
+	case EFBIG:
+		return CC_FULL;
+	case MDB_CORRUPTED:
+	case MDB_PAGE_NOTFOUND:
+	case MDB_INVALID:
+	case MDB_VERSION_MISMATCH:
+		return CC_CORRUPT;
+	case MDB_BAD_VALSIZE:
+		return CC_TOO_LARGE;
+	case MDB_READERS_FULL:
+		return CC_BUSY;
+	case EACCES:
+	case EPERM:
+		return CC_PERMISSION;
+	case EIO:
+		/* LMDB gives EIO for a short write, which is what a full tmpfs does. */
+		return is_full(dir) ? CC_FULL : CC_IO;
+	default:
+		/* MDB_PANIC and the system's other errors; the rest are our own mistakes. */
+		return rc > 0 || rc == MDB_PANIC ? CC_IO : CC_INTERNAL;
+	}
+}
+
+static cc_err fail_at(const char *dir, int rc, const char *what)
+{
+	cc_err code;
+
+	if (rc == MDB_SUCCESS)
+		return CC_OK;
+	code = code_of(rc, dir);
+	if (rc == EIO && code == CC_FULL)
+		return cc_fail(code, "%s: %s: the file system is full", dir, what);
+	return cc_fail(code, "%s: %s: %s", dir, what, mdb_strerror(rc));
+}
+
+cc_err db_error(const struct db *d, int rc, const char *what)
+{
+	return fail_at(d->dir, rc, what);
+}
+
+/* ---- open and close ---- */
+
+static cc_err lock_dir(const char *dir, int *ret_fd)
+{
+	char *path = file_join(dir, "LOCK");
+	int fd = -1;
+	cc_err err = CC_OK;
+
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	ENSURE(fd >= 0, cc_fail_errno(path));
+	if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+		ENSURE(errno == EWOULDBLOCK, cc_fail_errno(path));
+		err = cc_fail(CC_LOCKED, "%s: another process has it open", dir);
+		goto out;
+	}
+	*ret_fd = fd;
+	fd = -1;
+out:
+	if (fd >= 0)
+		close(fd);
+	free(path);
+	return err;
+}
+
+static cc_err open_env(struct db *d, uint64_t map_bytes)
+{
+	cc_err err = CC_OK;
+
+	TRY(db_error(d, mdb_env_create(&d->env), "mdb_env_create"));
+	TRY(db_error(d, mdb_env_set_mapsize(d->env, map_bytes), "reserving address space"));
+	TRY(db_error(d, mdb_env_set_maxdbs(d->env, (MDB_dbi)d->count), "mdb_env_set_maxdbs"));
+	/* NOTLS: a read transaction belongs to its owner, not to the thread that began it. */
+	TRY(db_error(d, mdb_env_open(d->env, d->dir, MDB_NORDAHEAD | MDB_NOTLS, 0600), "opening"));
+out:
+	return err;
+}
+
+static cc_err open_dbis(struct db *d, const char *const *names)
+{
+	MDB_txn *txn = NULL;
+	cc_err err = CC_OK;
+
+	TRY(db_error(d, mdb_txn_begin(d->env, NULL, 0, &txn), "the first transaction"));
+	for (size_t i = 0; i < d->count; i++)
+		TRY(db_error(d, mdb_dbi_open(txn, names[i], MDB_CREATE, &d->dbis[i]), names[i]));
+	err = db_error(d, mdb_txn_commit(txn), "the first commit");
+	txn = NULL;
+out:
+	mdb_txn_abort(txn);
+	return err;
+}
+
+cc_err db_open(const char *dir, uint64_t map_bytes, const char *const *names, size_t count,
+	struct db **ret)
+{
+	struct db *d = cc_alloc(sizeof(*d));
+	cc_err err = CC_OK;
+
+	d->lock = -1;
+	d->dir = cc_strdup(dir);
+	d->count = count;
+	d->dbis = cc_alloc((count + 1) * sizeof(*d->dbis));
+	TRY(file_make_dir(dir, 0700));
+	TRY(lock_dir(dir, &d->lock));
+	TRY(open_env(d, map_bytes));
+	TRY(open_dbis(d, names));
+	*ret = d;
+	d = NULL;
+out:
+	db_close(d);
+	return err;
+}
+
+void db_close(struct db *d)
+{
+	if (d == NULL)
+		return;
+	if (d->env != NULL)
+		mdb_env_close(d->env);
+	if (d->lock >= 0)
+		close(d->lock);
+	free(d->dbis);
+	free(d->dir);
+	free(d);
+}
+
+static uint64_t pages_of(const MDB_stat *s)
+{
+	return (uint64_t)s->ms_branch_pages + s->ms_leaf_pages + s->ms_overflow_pages;
+}
+
+uint64_t db_used_bytes(const struct db *d)
+{
+	MDB_txn *txn = NULL;
+	MDB_stat stat;
+	uint64_t used = 0;
+	cc_err err = CC_OK;
+
+	TRY(db_read_begin(d, &txn));
+	for (size_t i = 0; i < d->count; i++) {
+		TRY(db_error(d, mdb_stat(txn, d->dbis[i], &stat), "mdb_stat"));
+		used += pages_of(&stat) * stat.ms_psize;
+	}
+out:
+	db_read_end(txn);
+	return err == CC_OK ? used : 0;
+}
+
+/* ---- access ---- */
+
+cc_err db_read_begin(const struct db *d, MDB_txn **ret)
+{
+	return db_error(d, mdb_txn_begin(d->env, NULL, MDB_RDONLY, ret), "a read transaction");
+}
+
+void db_read_end(MDB_txn *txn)
+{
+	mdb_txn_abort(txn);
+}
+
+cc_err db_get(const struct db *d, MDB_txn *txn, size_t dbi, cc_view key, cc_view *ret)
+{
+	MDB_val k = val_of(key);
+	MDB_val v;
+	cc_err err = CC_OK;
+
+	TRY(db_error(d, mdb_get(txn, db_dbi(d, dbi), &k, &v), "reading"));
+	*ret = view_of(v);
+out:
+	return err;
+}
+
+static cc_err put(
+	const struct db *d, MDB_txn *txn, size_t dbi, cc_view key, cc_view value, unsigned flags)
+{
+	MDB_val k = val_of(key);
+	MDB_val v = val_of(value);
+
+	return db_error(d, mdb_put(txn, db_dbi(d, dbi), &k, &v, flags), "writing");
+}
+
+cc_err db_put(const struct db *d, MDB_txn *txn, size_t dbi, cc_view key, cc_view value)
+{
+	return put(d, txn, dbi, key, value, 0);
+}
+
+cc_err db_put_new(const struct db *d, MDB_txn *txn, size_t dbi, cc_view key, cc_view value)
+{
+	return put(d, txn, dbi, key, value, MDB_NOOVERWRITE);
+}
+
+cc_err db_delete(const struct db *d, MDB_txn *txn, size_t dbi, cc_view key)
+{
+	MDB_val k = val_of(key);
+	int rc = mdb_del(txn, db_dbi(d, dbi), &k, NULL);
+
+	return db_error(d, rc == MDB_NOTFOUND ? MDB_SUCCESS : rc, "deleting");
+}
+
+/* ---- scans ---- */
+
+cc_err db_scan(const struct db *d, MDB_txn *txn, size_t dbi, cc_view prefix, cc_view from,
+	struct db_cursor *ret)
+{
+	struct db_cursor c = {.prefix = prefix, .key = from.size > 0 ? from : prefix, .db = d};
+	cc_err err = CC_OK;
+
+	TRY(db_error(d, mdb_cursor_open(txn, db_dbi(d, dbi), &c.cursor), "a cursor"));
+	*ret = c;
+out:
+	return err;
+}
+
+bool db_next(struct db_cursor *c, cc_err *ret_err)
+{
+	MDB_cursor_op op = MDB_NEXT;
+	MDB_val k = val_of(c->key);
+	MDB_val v = {0};
+	int rc;
+
+	/* The first call: `key` still holds where to start, which may be anywhere. */
+	if (!c->started)
+		op = c->key.size > 0 ? MDB_SET_RANGE : MDB_FIRST;
+	c->started = true;
+	rc = mdb_cursor_get(c->cursor, &k, &v, op);
+	*ret_err = db_error(c->db, rc == MDB_NOTFOUND ? MDB_SUCCESS : rc, "scanning");
+	if (rc != MDB_SUCCESS)
+		return false;
+	c->key = view_of(k);
+	c->value = view_of(v);
+	return c->key.size >= c->prefix.size &&
+	       cc_view_equal(cc_view_part(c->key, 0, c->prefix.size), c->prefix);
+}
+
+void db_scan_end(struct db_cursor *c)
+{
+	if (c->cursor != NULL)
+		mdb_cursor_close(c->cursor);
+	c->cursor = NULL;
+}
