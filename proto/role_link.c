@@ -51,8 +51,8 @@ static cc_err receive(Role__LinkMessage **ret, int fds[LINK_FDS_MAX], size_t *re
 	cc_err err = CC_OK;
 
 	TRY(link_receive(LINK_FD, &packet, fds, &count));
-	TRY(codec_decode(&role__link_message__descriptor, cc_blob_view(&packet), LINK_PACKET_MAX,
-		&message));
+	TRY(codec_decode(
+		&role__link_message__descriptor, cc_blob_view(&packet), LINK_PACKET_MAX, &message));
 	*ret = message;
 	*ret_count = count;
 	count = 0;
@@ -84,8 +84,8 @@ static void init_log(const Role__Setup *setup)
 	uint32_t level = setup->log_level > LOG_ERROR_ ? LOG_ERROR_ : setup->log_level;
 	const char *kind = greeting_role_name(setup->role);
 	char *role = setup->role == ROLE__ROLE_KIND__ROLE_CA_RUNNER
-		? cc_asprintf("%s/%s", kind, setup->name)
-		: cc_strdup(kind);
+			     ? cc_asprintf("%s/%s", kind, setup->name)
+			     : cc_strdup(kind);
 
 	log_init(role, json ? LOG_JSON : LOG_LOGFMT, (enum log_level)level);
 	free(role);

@@ -1,0 +1,12 @@
+/*
+ * Admin: the operations of the administrator's door that change or show more than public lists.
+ *
+ * Keyvault; a worker's thread.
+ */
+#pragma once
+
+#include "keyvault/call.h"
+
+void admin_serve_generate(struct call *c); /* a new decryption key */
+void admin_serve_devices(struct call *c);
+void admin_serve_block(struct call *c);

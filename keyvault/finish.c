@@ -1,0 +1,288 @@
+/*
+ * finish_issue: the CA's answer against the job, then PFX, password, seal and signed result.
+ *
+ * Expiry was judged when the ticket was made; everything else is judged again, by the policy as it
+ * stands.  The key leaves the ticket only into the PFX, the password only into the seal.
+ */
+#include "keyvault/finish.h"
+#include "keyvault/certcheck.h"
+#include "keyvault/device.h"
+#include "keyvault/keygen.h"
+#include "keyvault/order.h"
+#include "keyvault/pfx.h"
+#include "keyvault/result.h"
+#include "keyvault/sealer.h"
+#include "keyvault/verify.h"
+#include <openssl/x509v3.h>
+#include <string.h>
+
+/* All that goes into a result. */
+struct finished {
+	struct policy_plan plan;
+	struct device_key device;
+	X509 *leaf;
+	STACK_OF(X509) * path;
+	cc_blob pfx, sealed, leaf_der;
+	cc_blob path_der[CERTCHECK_CHAIN_MAX + 1];
+	size_t path_count;
+};
+
+static void finished_clear(struct finished *f)
+{
+	device_key_clear(&f->device);
+	X509_free(f->leaf);
+	certcheck_path_free(f->path);
+	cc_blob_free(&f->pfx);
+	cc_blob_free(&f->sealed);
+	cc_blob_free(&f->leaf_der);
+	for (size_t i = 0; i < f->path_count; i++)
+		cc_blob_free(&f->path_der[i]);
+}
+
+/* The profile as of the policy in force, and the CA as one of its own. */
+static cc_err judge_again(struct call *c, ProtobufCBinaryData ca, struct policy_plan *plan)
+{
+	cc_err err = CC_OK;
+
+	TRY(call_step(
+		c, REASON_POLICY, policy_judge_issue(c->rules->policy, c->ticket->issue, plan)));
+	ENSURE(policy_profile_has_ca(plan->profile, codec_view(ca)),
+		call_refuse(c, REASON_POLICY, "the CA is not one of the profile's"));
+	c->ca = cc_strndup(codec_view(ca));
+out:
+	return err;
+}
+
+static cc_err check_device(struct call *c, struct device_key *device)
+{
+	bool blocked = false;
+	cc_err err = CC_OK;
+
+	TRY(call_step(c, REASON_DEVICE_KEY, device_key_read(c->ticket->issue->device_key, device)));
+	TRY(call_step(c, REASON_INTERNAL,
+		state_find_blocked(c->vault->state, device->spki_sha256, &blocked)));
+	ENSURE(!blocked, call_refuse(c, REASON_DEVICE_KEY, "the device key is blocked"));
+out:
+	return err;
+}
+
+static cc_err check_certificate(
+	struct call *c, const Vault__FinishIssue *request, struct finished *f)
+{
+	struct certcheck_rules rules = {
+		.spki_sha256 = c->spki_sha256,
+		.issue = c->ticket->issue,
+		.eku = f->plan.eku_allowed,
+		.eku_count = f->plan.eku_allowed_count,
+		.key_usage = f->plan.key_usage_allowed,
+		.validity_s = f->plan.validity_s,
+		.roots = pins_roots(c->rules->pins, codec_view(request->ca)),
+		.now_s = c->now_s,
+	};
+	cc_view chain[CERTCHECK_CHAIN_MAX];
+	cc_err err = CC_OK;
+
+	ENSURE(request->n_chain >= 1 && request->n_chain <= CERTCHECK_CHAIN_MAX,
+		call_refuse(c, REASON_CERTIFICATE, "%zu certificates", request->n_chain));
+	ENSURE(rules.roots, call_refuse(c, REASON_CERTIFICATE, "no root is pinned for this CA"));
+	for (size_t i = 0; i < request->n_chain; i++)
+		chain[i] = codec_view(request->chain[i]);
+	TRY(call_step(c, REASON_CERTIFICATE,
+		certcheck_issued(&rules, chain, request->n_chain, &f->leaf, &f->path)));
+out:
+	return err;
+}
+
+static cc_err encode_path(struct finished *f)
+{
+	cc_err err = CC_OK;
+
+	TRY(certcheck_der(f->leaf, &f->leaf_der));
+	for (int i = 0; i < sk_X509_num(f->path); i++) {
+		ENSURE(f->path_count <= CERTCHECK_CHAIN_MAX,
+			cc_fail(CC_TOO_LARGE, "a path too long"));
+		TRY(certcheck_der(sk_X509_value(f->path, i), &f->path_der[f->path_count]));
+		f->path_count++;
+	}
+out:
+	return err;
+}
+
+static cc_err pack_and_seal(const Vault__TicketContent *ticket, struct finished *f)
+{
+	cc_secret password = CC_SECRET_NONE;
+	EVP_PKEY *key = NULL;
+	cc_err err = CC_OK;
+
+	TRY(keygen_import(codec_view(ticket->private_key), &key));
+	password = pfx_password_new();
+	TRY(pfx_pack(
+		key, f->leaf, f->path, &password, f->plan.pfx_profile, PFX_ITERATIONS, &f->pfx));
+	TRY(sealer_seal(f->device.key, f->plan.seal, cc_secret_view(&password), &f->sealed));
+out:
+	EVP_PKEY_free(key);
+	cc_secret_free(&password);
+	return err;
+}
+
+/* So much of the lifetime is left when the device should ask again; 0: no hint. */
+static int64_t renew_at(const X509 *leaf, uint32_t percent)
+{
+	struct tm from, to;
+	int days = 0, seconds = 0;
+
+	if (percent == 0 || ASN1_TIME_to_tm(X509_get0_notBefore(leaf), &from) != 1 ||
+		ASN1_TIME_to_tm(X509_get0_notAfter(leaf), &to) != 1 ||
+		ASN1_TIME_diff(
+			&days, &seconds, X509_get0_notBefore(leaf), X509_get0_notAfter(leaf)) != 1)
+		return 0;
+	int64_t lifetime = (int64_t)days * 86400 + seconds;
+	return (int64_t)timegm(&to) - lifetime * percent / 100;
+}
+
+static cc_err sign_issued(struct call *c, const struct finished *f, Certq__SignedDocument **ret)
+{
+	Certq__ResultDocument document = CERTQ__RESULT_DOCUMENT__INIT;
+	ProtobufCBinaryData path[CERTCHECK_CHAIN_MAX + 1];
+	uint8_t pfx_sha256[SHA256_SIZE], sealed_sha256[SHA256_SIZE];
+
+	hash_sha256(cc_blob_view(&f->pfx), pfx_sha256);
+	hash_sha256(cc_blob_view(&f->sealed), sealed_sha256);
+	for (size_t i = 0; i < f->path_count; i++)
+		path[i] = codec_bytes(cc_blob_view(&f->path_der[i]));
+	document.tenant = c->ticket->tenant;
+	document.job_id = c->ticket->job_id;
+	document.job_sha256 = c->ticket->job_sha256;
+	document.outcome = CERTQ__OUTCOME__OUTCOME_ISSUED;
+	document.device_spki = codec_bytes(cc_blob_view(&f->device.spki));
+	document.seal = f->plan.seal;
+	document.pfx_profile = f->plan.pfx_profile;
+	document.pfx_sha256 = codec_bytes(cc_view_of(pfx_sha256, SHA256_SIZE));
+	document.sealed_sha256 = codec_bytes(cc_view_of(sealed_sha256, SHA256_SIZE));
+	document.certificate = codec_bytes(cc_blob_view(&f->leaf_der));
+	document.n_chain = f->path_count;
+	document.chain = path;
+	document.renew_at_s = renew_at(f->leaf, c->ticket->issue->renew_percent);
+	return result_sign(c->vault->keys, &document, ret);
+}
+
+static void answer_finished(struct call *c, const struct finished *f, Certq__SignedDocument *result)
+{
+	Vault__VaultAnswer answer = VAULT__VAULT_ANSWER__INIT;
+	Certq__ResultBundle bundle = CERTQ__RESULT_BUNDLE__INIT;
+
+	bundle.result = result;
+	bundle.pfx = codec_bytes(cc_blob_view(&f->pfx));
+	bundle.sealed_password = codec_bytes(cc_blob_view(&f->sealed));
+	answer.answer_case = VAULT__VAULT_ANSWER__ANSWER_RESULT;
+	answer.result = &bundle;
+	call_answer(c, &answer);
+}
+
+/* Issuer (DER) and serial (the INTEGER's content octets): by them a revocation names the
+ * certificate.  A serial is short (RFC 5280: 20 octets), so its header is tag and one length octet. */
+static cc_err name_certificate(struct call *c, const X509 *leaf)
+{
+	uint8_t *issuer = NULL, *serial = NULL;
+	int issuer_size = i2d_X509_NAME(X509_get_issuer_name(leaf), &issuer);
+	int serial_size = i2d_ASN1_INTEGER(X509_get0_serialNumber(leaf), &serial);
+	cc_err err = CC_OK;
+
+	ENSURE(issuer_size > 0 && serial_size > 2, cc_fail_openssl("a certificate's name"));
+	ENSURE(serial_size <= 2 + 64,
+		cc_fail(CC_MISMATCH, "a serial number of %d octets", serial_size));
+	c->issuer = cc_blob_copy(cc_view_of(issuer, (size_t)issuer_size));
+	c->serial = cc_blob_copy(cc_view_of(serial + 2, (size_t)serial_size - 2));
+out:
+	OPENSSL_free(issuer);
+	OPENSSL_free(serial);
+	return err;
+}
+
+/* The row of the issued list. */
+static cc_err plan_issued(struct call *c, const struct finished *f)
+{
+	struct state_change *change = &c->change;
+	cc_err err = name_certificate(c, f->leaf);
+
+	if (err != CC_OK)
+		return err;
+	hash_sha256(cc_blob_view(&f->leaf_der), change->decision.certificate_sha256);
+	change->decision.has_certificate = true;
+	memcpy(change->decision.spki_sha256, c->spki_sha256, SHA256_SIZE);
+	change->decision.has_spki = true;
+	change->has_issued = true;
+	vault__issued_row__init(&change->issued);
+	change->issued.tenant = codec_bytes(cc_blob_view(&change->tenant));
+	change->issued.job_id = codec_bytes(cc_view_of(change->job_id, JOB_ID_SIZE));
+	change->issued.spki_sha256 = codec_bytes(cc_view_of(c->spki_sha256, SHA256_SIZE));
+	change->issued.certificate_sha256 =
+		codec_bytes(cc_view_of(change->decision.certificate_sha256, SHA256_SIZE));
+	change->issued.ca = codec_text(c->ca);
+	change->issued.time_s = c->now_s;
+	change->issued.issuer = codec_bytes(cc_blob_view(&c->issuer));
+	change->issued.serial = codec_bytes(cc_blob_view(&c->serial));
+	return CC_OK;
+}
+
+void finish_serve(struct call *c)
+{
+	const Vault__FinishIssue *request = c->request->finish_issue;
+	struct finished f = {0};
+	Certq__SignedDocument *result = NULL;
+	cc_err err = CC_OK;
+
+	TRY(verify_ticket(c, request->ticket));
+	TRY(judge_again(c, request->ca, &f.plan));
+	TRY(check_device(c, &f.device));
+	TRY(check_certificate(c, request, &f));
+	TRY(call_step(c, REASON_CERTIFICATE, encode_path(&f)));
+	TRY(call_step(c, REASON_CERTIFICATE, pack_and_seal(c->ticket, &f)));
+	TRY(call_step(c, REASON_CERTIFICATE, sign_issued(c, &f, &result)));
+	TRY(call_step(c, REASON_CERTIFICATE, plan_issued(c, &f)));
+	answer_finished(c, &f, result);
+out:
+	(void)err; /* noted by the steps */
+	codec_free(result);
+	codec_free_secret(c->ticket);
+	c->ticket = NULL;
+	finished_clear(&f);
+}
+
+static bool may_reorder(Vault__OrderOp op)
+{
+	return op == VAULT__ORDER_OP__ORDER_SUBMIT || op == VAULT__ORDER_OP__ORDER_POLL ||
+	       op == VAULT__ORDER_OP__ORDER_WITHDRAW;
+}
+
+void finish_serve_reorder(struct call *c)
+{
+	const Vault__Reorder *request = c->request->reorder;
+	Vault__VaultAnswer answer = VAULT__VAULT_ANSWER__INIT;
+	struct policy_plan plan = {0};
+	struct order_facts facts = {.op = request->op, .now_s = c->now_s};
+	Certq__SignedDocument *order = NULL;
+	cc_err err = CC_OK;
+
+	ENSURE(may_reorder(request->op),
+		call_refuse(c, REASON_MALFORMED, "not an operation that a ticket is good for"));
+	TRY(verify_ticket(c, request->ticket));
+	TRY(judge_again(c, request->ca, &plan));
+	facts.tenant = codec_view(c->ticket->tenant);
+	facts.job_id = codec_view(c->ticket->job_id);
+	facts.ca = codec_view(request->ca);
+	facts.template_name = cc_view_text(plan.template_name);
+	facts.csr = codec_view(c->ticket->csr);
+	facts.validity_s = plan.validity_s;
+	TRY(call_step(c, REASON_INTERNAL, order_sign(c->vault->keys, &facts, &order)));
+	memcpy(c->change.decision.spki_sha256, c->spki_sha256, SHA256_SIZE);
+	c->change.decision.has_spki = true;
+	answer.answer_case = VAULT__VAULT_ANSWER__ANSWER_ORDER;
+	answer.order = order;
+	call_answer(c, &answer);
+out:
+	(void)err; /* noted by the steps */
+	codec_free(order);
+	codec_free_secret(c->ticket);
+	c->ticket = NULL;
+}

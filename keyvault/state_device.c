@@ -1,0 +1,199 @@
+/*
+ * State, the device table: which key belongs to a device, seen when and believed why.
+ *
+ * A row is named by tenant and device id; the user is what the first job said.  In `pinned` mode the
+ * first key holds: another key for a known device, and the first device of a user whose imported keys
+ * are at stake, would need an operator's word and are refused.  The other modes record what they
+ * believed, so that an administrator sees it and can block it.
+ */
+#include "keyvault/state_int.h"
+#include "proto/codec.h"
+
+#define DAY_S 86400
+
+static void device_key(const struct state_change *change, uint8_t ret[SHA256_SIZE])
+{
+	HASH_ITEMS(ret, cc_blob_view(&change->tenant), cc_blob_view(&change->device.device_id));
+}
+
+static void user_key(const struct state_change *change, uint8_t ret[SHA256_SIZE])
+{
+	HASH_ITEMS(ret, cc_blob_view(&change->tenant), cc_blob_view(&change->device.user_id));
+}
+
+static cc_err get_device(
+	const struct db *d, MDB_txn *txn, const struct state_change *change, Vault__Device **ret)
+{
+	uint8_t key[SHA256_SIZE];
+
+	device_key(change, key);
+	return state_row_get(d, txn, STATE_DB_DEVICE, cc_view_of(key, sizeof(key)),
+		&vault__device__descriptor, ret);
+}
+
+static cc_err get_user(
+	const struct db *d, MDB_txn *txn, const struct state_change *change, Vault__UserRow **ret)
+{
+	uint8_t key[SHA256_SIZE];
+
+	*ret = NULL;
+	if (change->device.user_id.size == 0)
+		return CC_OK;
+	user_key(change, key);
+	return state_row_get(d, txn, STATE_DB_USER, cc_view_of(key, sizeof(key)),
+		&vault__user_row__descriptor, ret);
+}
+
+static bool same_key(const Vault__Device *row, const struct state_change *change)
+{
+	return cc_view_equal(
+		codec_view(row->spki_sha256), cc_view_of(change->device.spki_sha256, SHA256_SIZE));
+}
+
+static cc_err is_blocked(
+	const struct db *d, MDB_txn *txn, const struct state_change *change, bool *ret)
+{
+	cc_view value = CC_VIEW_NONE;
+	cc_err err = db_get(d, txn, STATE_DB_BLOCKED,
+		cc_view_of(change->device.spki_sha256, SHA256_SIZE), &value);
+
+	if (err != CC_OK && err != CC_NOT_FOUND)
+		return err;
+	*ret = err == CC_OK;
+	return CC_OK;
+}
+
+/* A first key in pinned mode: so many a day, and never the first of a user with imported keys. */
+static cc_err judge_first(const struct db *d, MDB_txn *txn, struct state_change *change)
+{
+	uint32_t day = (uint32_t)(change->now_s / DAY_S);
+	cc_view user_id = cc_blob_view(&change->device.user_id);
+	Vault__UserRow *user = NULL;
+	uint32_t of_user = 0, of_tenant = 0;
+	cc_err err = CC_OK;
+
+	TRY(get_user(d, txn, change, &user));
+	bool imported = change->device.imported || (user != NULL && user->imported);
+	if (imported && (user == NULL || user->devices == 0))
+		change->verdict = REASON_DEVICE_KEY;
+	TRY(state_counter_get(d, txn, 'u', day, user_id, &of_user));
+	TRY(state_counter_get(d, txn, 't', day, cc_blob_view(&change->tenant), &of_tenant));
+	if (of_user >= change->device.per_user_per_day ||
+		of_tenant >= change->device.per_tenant_per_day)
+		change->verdict = REASON_DEVICE_KEY;
+out:
+	codec_free(user);
+	return err;
+}
+
+cc_err state_device_judge(const struct db *d, MDB_txn *txn, struct state_change *change)
+{
+	Vault__Device *row = NULL;
+	bool blocked = false;
+	cc_err err = CC_OK;
+
+	TRY(is_blocked(d, txn, change, &blocked));
+	TRY(get_device(d, txn, change, &row));
+	if (blocked || (row != NULL && row->blocked))
+		change->verdict = REASON_DEVICE_KEY;
+	else if (!change->device.pinned)
+		change->verdict = REASON_NONE;
+	else if (change->device.device_id.size == 0)
+		change->verdict = REASON_DEVICE_KEY; /* nothing to pin it to */
+	else if (row == NULL)
+		TRY(judge_first(d, txn, change));
+	else if (!same_key(row, change))
+		change->verdict = REASON_DEVICE_KEY;
+out:
+	codec_free(row);
+	return err;
+}
+
+static cc_err note_user(
+	const struct db *d, MDB_txn *txn, const struct state_change *change, bool first)
+{
+	Vault__UserRow fresh = VAULT__USER_ROW__INIT, *row = NULL;
+	uint8_t key[SHA256_SIZE];
+	cc_err err = CC_OK;
+
+	if (change->device.user_id.size == 0)
+		return CC_OK;
+	TRY(get_user(d, txn, change, &row));
+	if (row != NULL) {
+		fresh.devices = row->devices;
+		fresh.imported = row->imported;
+	}
+	if (row != NULL && !first && fresh.imported >= change->device.imported)
+		goto out;
+	fresh.devices += first ? 1 : 0;
+	fresh.imported = fresh.imported || change->device.imported;
+	user_key(change, key);
+	TRY(state_row_put(d, txn, STATE_DB_USER, cc_view_of(key, sizeof(key)), &fresh));
+out:
+	codec_free(row);
+	return err;
+}
+
+static cc_err put_device(const struct db *d, MDB_txn *txn, const struct state_change *change,
+	bool has_key, bool blocked)
+{
+	Vault__Device row = VAULT__DEVICE__INIT;
+	uint8_t key[SHA256_SIZE];
+
+	row.tenant = codec_bytes(cc_blob_view(&change->tenant));
+	row.user_id = codec_bytes(cc_blob_view(&change->device.user_id));
+	row.device_id = codec_bytes(cc_blob_view(&change->device.device_id));
+	if (has_key)
+		row.spki_sha256 = codec_bytes(cc_view_of(change->device.spki_sha256, SHA256_SIZE));
+	row.first_seen_s = change->now_s;
+	row.source = codec_text(change->device.source);
+	row.blocked = blocked;
+	device_key(change, key);
+	return state_row_put(d, txn, STATE_DB_DEVICE, cc_view_of(key, sizeof(key)), &row);
+}
+
+cc_err state_device_record(const struct db *d, MDB_txn *txn, struct state_change *change)
+{
+	uint32_t day = (uint32_t)(change->now_s / DAY_S);
+	Vault__Device *row = NULL;
+	cc_err err = CC_OK;
+
+	if (change->device.device_id.size > 0)
+		TRY(get_device(d, txn, change, &row));
+	bool known = change->device.device_id.size == 0 || (row != NULL && same_key(row, change));
+	TRY(note_user(d, txn, change, row == NULL && !known));
+	if (known)
+		goto out;
+	TRY(put_device(d, txn, change, true, false));
+	change->device_is_new = true;
+	if (change->device.pinned) {
+		TRY(state_counter_add(d, txn, 'u', day, cc_blob_view(&change->device.user_id)));
+		TRY(state_counter_add(d, txn, 't', day, cc_blob_view(&change->tenant)));
+	}
+out:
+	codec_free(row);
+	return err;
+}
+
+/* The device's row, made when there is none, and its key, whatever other name it comes under. */
+cc_err state_device_block(const struct db *d, MDB_txn *txn, struct state_change *change)
+{
+	uint8_t key[SHA256_SIZE];
+	Vault__Device *row = NULL;
+	cc_err err = CC_OK;
+
+	TRY(get_device(d, txn, change, &row));
+	if (row == NULL) {
+		TRY(put_device(d, txn, change, false, true));
+		goto out;
+	}
+	row->blocked = true;
+	device_key(change, key);
+	TRY(state_row_put(d, txn, STATE_DB_DEVICE, cc_view_of(key, sizeof(key)), row));
+	if (row->spki_sha256.len == SHA256_SIZE)
+		TRY(db_put(d, txn, STATE_DB_BLOCKED, codec_view(row->spki_sha256),
+			cc_view_text("blocked")));
+out:
+	codec_free(row);
+	return err;
+}

@@ -1,0 +1,358 @@
+/*
+ * policy.yaml: what the file may say, and what it then allows.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "keyvault/policy.h"
+#include "proto/codec.h"
+#include "tests/support/fixture_vault.h"
+#include <stdlib.h>
+#include <string.h>
+
+struct rig {
+	struct policy *policy;
+	struct fixture_tenant tenant;
+	cc_blob spki;
+	struct fixture_job job;
+	struct policy_plan plan;
+};
+
+static cc_err parse(const char *line, struct policy **ret)
+{
+	char *text = fixture_vault_policy(line);
+	cc_err err = policy_parse(cc_view_text(text), "policy.yaml", ret);
+
+	free(text);
+	return err;
+}
+
+static int rig_new(void **state)
+{
+	struct rig *rig = cc_alloc(sizeof(*rig));
+	EVP_PKEY *device = fixture_key("ec-p256");
+
+	assert_int_equal(parse(NULL, &rig->policy), CC_OK);
+	fixture_tenant_make(&rig->tenant, "contoso");
+	rig->spki = fixture_spki(device);
+	fixture_issue(&rig->job, &rig->tenant, "k", "corp-user", cc_blob_view(&rig->spki));
+	EVP_PKEY_free(device);
+	*state = rig;
+	return 0;
+}
+
+static int rig_free(void **state)
+{
+	struct rig *rig = *state;
+
+	policy_free(rig->policy);
+	fixture_tenant_clear(&rig->tenant);
+	cc_blob_free(&rig->spki);
+	free(rig);
+	return 0;
+}
+
+static cc_err judge(struct rig *rig)
+{
+	return policy_judge_issue(rig->policy, &rig->job.issue, &rig->plan);
+}
+
+static void judge_says_no(struct rig *rig)
+{
+	assert_int_equal(judge(rig), CC_DENIED);
+}
+
+/* ---- what is allowed ---- */
+
+static void an_allowed_job_gets_the_configured_strings_and_defaults(void **state)
+{
+	struct rig *rig = *state;
+
+	assert_int_equal(judge(rig), CC_OK);
+	assert_string_equal(rig->plan.template_name, "user-template");
+	assert_string_equal(policy_profile_ca(rig->plan.profile, 0), "corp-ca");
+	assert_int_equal(policy_profile_ca_count(rig->plan.profile), 2);
+	assert_int_equal(rig->plan.validity_s, 90 * 86400);
+	assert_int_equal(rig->plan.eku_count, 1);
+	assert_true(text_equal(rig->plan.eku[0], "1.3.6.1.5.5.7.3.2"));
+	assert_int_equal(rig->plan.key_usage, 1u << 0 | 1u << 2);
+	assert_int_equal(rig->plan.seal, CERTQ__SEAL__SEAL_CMS_AUTH);
+	assert_int_equal(rig->plan.pfx_profile, CERTQ__PFX_PROFILE__PFX_MODERN);
+}
+
+static void a_template_in_a_job_is_a_lookup_key(void **state)
+{
+	struct rig *rig = *state;
+
+	rig->job.issue.template_ = codec_text("vpn");
+	assert_int_equal(judge(rig), CC_OK);
+	assert_string_equal(rig->plan.template_name, "vpn-template");
+	rig->job.issue.template_ = codec_text("vpn-template");
+	judge_says_no(rig);
+}
+
+static void names_below_the_suffixes_are_allowed(void **state)
+{
+	struct rig *rig = *state;
+
+	fixture_issue_add_san(&rig->job, CERTQ__ALT_TYPE__ALT_UPN, "alice@sub.contoso.com");
+	fixture_issue_add_san(&rig->job, CERTQ__ALT_TYPE__ALT_DNS, "pc1.Corp.Contoso.com");
+	fixture_issue_add_san(&rig->job, CERTQ__ALT_TYPE__ALT_EMAIL, "a.b+c@CONTOSO.com");
+	assert_int_equal(judge(rig), CC_OK);
+}
+
+static void a_seal_of_the_list_may_be_asked_for(void **state)
+{
+	struct rig *rig = *state;
+
+	rig->job.device_key.seal = CERTQ__SEAL__SEAL_OAEP_SHA256;
+	assert_int_equal(judge(rig), CC_OK);
+	assert_int_equal(rig->plan.seal, CERTQ__SEAL__SEAL_OAEP_SHA256);
+}
+
+/* ---- what is denied ---- */
+
+static void an_unknown_profile_is_denied(void **state)
+{
+	struct rig *rig = *state;
+
+	rig->job.issue.ca_profile = codec_text("other");
+	judge_says_no(rig);
+}
+
+static void a_key_type_that_is_not_listed_is_denied(void **state)
+{
+	struct rig *rig = *state;
+
+	rig->job.issue.key_type = CERTQ__KEY_TYPE__KEY_RSA_4096;
+	judge_says_no(rig);
+	rig->job.issue.key_type = (Certq__KeyType)77;
+	judge_says_no(rig);
+}
+
+static void usages_beyond_the_template_are_denied(void **state)
+{
+	struct rig *rig = *state;
+
+	rig->job.eku[0] = codec_text("1.3.6.1.5.5.7.3.1");
+	rig->job.issue.eku = rig->job.eku;
+	rig->job.issue.n_eku = 1;
+	judge_says_no(rig);
+	rig->job.issue.n_eku = 0;
+	rig->job.issue.key_usage = 1u << 5;
+	judge_says_no(rig);
+}
+
+static void a_validity_beyond_the_policy_is_denied_and_not_cut(void **state)
+{
+	struct rig *rig = *state;
+
+	rig->job.issue.validity_s = 366 * 86400;
+	judge_says_no(rig);
+}
+
+static void names_outside_the_suffixes_are_denied(void **state)
+{
+	static const struct {
+		Certq__AltType type;
+		const char *value;
+	} names[] = {
+		{CERTQ__ALT_TYPE__ALT_EMAIL, "alice@evil.com"},
+		{CERTQ__ALT_TYPE__ALT_EMAIL, "alice@notcontoso.com"},
+		{CERTQ__ALT_TYPE__ALT_EMAIL, "alice@evil.com@contoso.com"},
+		{CERTQ__ALT_TYPE__ALT_EMAIL, "@contoso.com"},
+		{CERTQ__ALT_TYPE__ALT_EMAIL, "contoso.com"},
+		{CERTQ__ALT_TYPE__ALT_EMAIL, "a b@contoso.com"},
+		{CERTQ__ALT_TYPE__ALT_EMAIL, "alice@.contoso.com"},
+		{CERTQ__ALT_TYPE__ALT_UPN, "administrator@contoso.com.evil"},
+		{CERTQ__ALT_TYPE__ALT_DNS, "contoso.com"},
+		{CERTQ__ALT_TYPE__ALT_DNS, "*.corp.contoso.com"},
+		{CERTQ__ALT_TYPE__ALT_DNS, "xcorp.contoso.com"},
+		{CERTQ__ALT_TYPE__ALT_DNS, "a..corp.contoso.com"},
+		{CERTQ__ALT_TYPE__ALT_URI, "https://contoso.com/"},
+		{CERTQ__ALT_TYPE__ALT_IP, "10.0.0.1"},
+	};
+	struct rig *rig = *state;
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		rig->job.san[0].type = names[i].type;
+		rig->job.san[0].value = codec_text(names[i].value);
+		judge_says_no(rig);
+	}
+}
+
+static void a_type_that_the_profile_leaves_out_is_denied(void **state)
+{
+	struct rig *rig = *state;
+
+	policy_free(rig->policy);
+	rig->policy = NULL;
+	assert_int_equal(parse("ca_profiles: {corp-user: {cas: [corp-ca], template: t, key_types: "
+			       "[ec-p256], eku: "
+			       "[1.3.6.1.5.5.7.3.2], key_usage: [digitalSignature], max_validity: "
+			       "365d, san: {upn: "
+			       "[contoso.com]}}}",
+				 &rig->policy),
+		CC_OK);
+	judge_says_no(rig);
+	rig->job.san[0].type = CERTQ__ALT_TYPE__ALT_UPN;
+	assert_int_equal(judge(rig), CC_OK);
+}
+
+static void an_address_in_the_subject_is_under_the_same_rule(void **state)
+{
+	struct rig *rig = *state;
+
+	rig->job.issue.subject = codec_text("CN=alice,1.2.840.113549.1.9.1=alice@evil.com");
+	assert_int_not_equal(judge(rig), CC_OK);
+	rig->job.issue.subject = codec_text("CN=alice,O=Contoso");
+	assert_int_equal(judge(rig), CC_OK);
+}
+
+static void privileged_rids_are_denied(void **state)
+{
+	static const char *const sids[] = {"S-1-5-21-1-2-3-500", "S-1-5-21-1-2-3-512",
+		"S-1-5-21-1-2-3-519", "S-1-5-21-1-2-3-502", "S-1-5-32-544", "S-1-5-18"};
+	struct rig *rig = *state;
+
+	for (size_t i = 0; i < sizeof(sids) / sizeof(sids[0]); i++) {
+		rig->job.holder.sid = codec_text(sids[i]);
+		assert_int_not_equal(judge(rig), CC_OK);
+	}
+	rig->job.holder.sid = codec_text("S-1-5-21-1-2-3-1105");
+	assert_int_equal(judge(rig), CC_OK);
+}
+
+static void the_file_adds_rids(void **state)
+{
+	struct rig *rig = *state;
+
+	policy_free(rig->policy);
+	rig->policy = NULL;
+	assert_int_equal(parse("denied_rids: [1105]", &rig->policy), CC_OK);
+	rig->job.holder.sid = codec_text("S-1-5-21-1-2-3-1105");
+	judge_says_no(rig);
+	rig->job.holder.sid = codec_text("S-1-5-21-1-2-3-500");
+	judge_says_no(rig);
+}
+
+static void a_seal_or_pfx_form_that_is_not_listed_is_denied(void **state)
+{
+	struct rig *rig = *state;
+
+	rig->job.device_key.seal = CERTQ__SEAL__SEAL_WINDOWS;
+	judge_says_no(rig);
+	rig->job.device_key.seal = CERTQ__SEAL__SEAL_UNSPECIFIED;
+	rig->job.issue.pfx_profile = CERTQ__PFX_PROFILE__PFX_COMPAT;
+	judge_says_no(rig);
+}
+
+static void a_job_that_lives_too_long_is_denied(void **state)
+{
+	struct rig *rig = *state;
+
+	assert_int_equal(policy_judge_lifetime(rig->policy, &rig->job.doc), CC_OK);
+	rig->job.doc.not_after_s = rig->job.doc.not_before_s + 73 * 3600;
+	assert_int_equal(policy_judge_lifetime(rig->policy, &rig->job.doc), CC_DENIED);
+}
+
+static void a_rewrap_needs_its_purpose_listed_and_a_binding(void **state)
+{
+	struct rig *rig = *state;
+	Certq__Seal seal = CERTQ__SEAL__SEAL_UNSPECIFIED;
+
+	fixture_rewrap(&rig->job, &rig->tenant, "k", cc_view_text("pfx"), cc_blob_view(&rig->spki));
+	assert_int_equal(policy_judge_rewrap(rig->policy, &rig->job.rewrap, &seal), CC_OK);
+	assert_int_equal(seal, CERTQ__SEAL__SEAL_CMS_AUTH);
+	rig->job.rewrap.binding = 0;
+	assert_int_equal(policy_judge_rewrap(rig->policy, &rig->job.rewrap, &seal), CC_DENIED);
+	rig->job.rewrap.binding = 1;
+	rig->job.rewrap.purpose = codec_text("vpn");
+	assert_int_equal(policy_judge_rewrap(rig->policy, &rig->job.rewrap, &seal), CC_DENIED);
+}
+
+static void a_file_without_profiles_allows_nothing(void **state)
+{
+	struct rig *rig = *state;
+	Certq__Seal seal;
+
+	policy_free(rig->policy);
+	rig->policy = NULL;
+	assert_int_equal(
+		policy_parse(cc_view_text("version: 1\n"), "policy.yaml", &rig->policy), CC_OK);
+	judge_says_no(rig);
+	assert_int_equal(policy_device_keys(rig->policy), POLICY_CERTIFIED);
+	fixture_rewrap(&rig->job, &rig->tenant, "k", cc_view_text("pfx"), cc_blob_view(&rig->spki));
+	assert_int_equal(policy_judge_rewrap(rig->policy, &rig->job.rewrap, &seal), CC_DENIED);
+}
+
+/* ---- the file ---- */
+
+static void mistakes_are_named_with_their_place(void **state)
+{
+	static const char *const lines[] = {
+		"device_keys: everybody",
+		"no_such_key: 1",
+		"version: 2",
+		"max_job_lifetime: 300d",
+		"device_cas: [nonsense]",
+		"denied_rids: [x]",
+		"ca_profiles: {p: {cas: [], template: t, key_types: [ec-p256], eku: [], key_usage: "
+		"[digitalSignature], max_validity: 1d}}",
+		"ca_profiles: {p: {cas: [a], template: t, key_types: [dsa], eku: [], key_usage: "
+		"[digitalSignature], max_validity: 1d}}",
+		"ca_profiles: {p: {cas: [a], template: t, key_types: [ec-p256], eku: "
+		"[2.5.29.37.0], "
+		"key_usage: [digitalSignature], max_validity: 1d}}",
+		"ca_profiles: {p: {cas: [a], template: t, key_types: [ec-p256], eku: [], "
+		"key_usage: "
+		"[keyCertSign], max_validity: 1d}}",
+		"ca_profiles: {p: {cas: [a], template: t, key_types: [ec-p256], eku: [], "
+		"key_usage: "
+		"[digitalSignature], max_validity: 1d, default_validity: 2d}}",
+		"ca_profiles: {p: {cas: [a], template: t, key_types: [ec-p256], eku: [], "
+		"key_usage: "
+		"[digitalSignature], max_validity: 1d, seals: [windows]}}",
+	};
+	(void)state;
+
+	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+		struct policy *policy = NULL;
+
+		cc_err err = parse(lines[i], &policy);
+		assert_int_not_equal(err, CC_OK);
+		assert_non_null(strstr(cc_err_detail(err), "policy.yaml:"));
+		assert_null(policy);
+	}
+}
+
+int main(void)
+{
+#define WITH_RIG(test) cmocka_unit_test_setup_teardown(test, rig_new, rig_free)
+	const struct CMUnitTest tests[] = {
+		WITH_RIG(an_allowed_job_gets_the_configured_strings_and_defaults),
+		WITH_RIG(a_template_in_a_job_is_a_lookup_key),
+		WITH_RIG(names_below_the_suffixes_are_allowed),
+		WITH_RIG(a_seal_of_the_list_may_be_asked_for),
+		WITH_RIG(an_unknown_profile_is_denied),
+		WITH_RIG(a_key_type_that_is_not_listed_is_denied),
+		WITH_RIG(usages_beyond_the_template_are_denied),
+		WITH_RIG(a_validity_beyond_the_policy_is_denied_and_not_cut),
+		WITH_RIG(names_outside_the_suffixes_are_denied),
+		WITH_RIG(a_type_that_the_profile_leaves_out_is_denied),
+		WITH_RIG(an_address_in_the_subject_is_under_the_same_rule),
+		WITH_RIG(privileged_rids_are_denied),
+		WITH_RIG(the_file_adds_rids),
+		WITH_RIG(a_seal_or_pfx_form_that_is_not_listed_is_denied),
+		WITH_RIG(a_job_that_lives_too_long_is_denied),
+		WITH_RIG(a_rewrap_needs_its_purpose_listed_and_a_binding),
+		WITH_RIG(a_file_without_profiles_allows_nothing),
+		cmocka_unit_test(mistakes_are_named_with_their_place),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,513 @@
+/*
+ * State: what a change does, what makes it a refusal, and what is still there after a restart.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "keyvault/state.h"
+#include "proto/codec.h"
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define NOW 1800000000
+
+struct rig {
+	char dir[64];
+	struct state *state;
+	struct loop *loop;
+	cc_err err;
+};
+
+static void on_fatal(void *arg, cc_err err)
+{
+	(void)arg;
+	fail_msg("the committer broke: %s", cc_err_detail(err));
+}
+
+static void open_state(struct rig *rig, int64_t now)
+{
+	cc_secret key = cc_secret_new(32);
+
+	assert_int_equal(loop_new(&rig->loop), CC_OK);
+	assert_int_equal(state_open(rig->dir, &key, now, &rig->state), CC_OK);
+	assert_int_equal(state_start(rig->state, rig->loop, on_fatal, rig), CC_OK);
+	cc_secret_free(&key);
+}
+
+static void close_state(struct rig *rig)
+{
+	state_close(rig->state);
+	loop_free(rig->loop);
+}
+
+static int rig_new(void **state)
+{
+	struct rig *rig = cc_alloc(sizeof(*rig));
+
+	snprintf(rig->dir, sizeof(rig->dir), "/tmp/vault-XXXXXX");
+	assert_non_null(mkdtemp(rig->dir));
+	open_state(rig, NOW);
+	*state = rig;
+	return 0;
+}
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *at)
+{
+	(void)st;
+	(void)type;
+	(void)at;
+	return remove(path);
+}
+
+static int rig_free(void **state)
+{
+	struct rig *rig = *state;
+
+	close_state(rig);
+	nftw(rig->dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+	free(rig);
+	return 0;
+}
+
+static void on_done(void *arg, cc_err err)
+{
+	struct rig *rig = arg;
+
+	rig->err = err;
+	loop_stop(rig->loop);
+}
+
+static void commit(struct rig *rig, struct state_change *change)
+{
+	state_submit(rig->state, change, on_done, rig);
+	loop_run(rig->loop);
+	assert_int_equal(rig->err, CC_OK);
+}
+
+/* A change of job `id` whose body has this digest. */
+static void change_init(struct state_change *c, uint8_t id, uint8_t body, int64_t now)
+{
+	*c = (struct state_change){.now_s = now, .has_job = true, .judges_clock = true};
+	c->tenant = cc_blob_copy(cc_view_text("contoso"));
+	memset(c->job_id, id, sizeof(c->job_id));
+	memset(c->job_sha256, body, sizeof(c->job_sha256));
+	vault__taken_job__init(&c->taken);
+	c->taken.job_sha256 = codec_bytes(cc_view_of(c->job_sha256, SHA256_SIZE));
+	c->taken.not_after_s = now + 3600;
+	c->taken.csr = codec_text("csr");
+	c->taken.ticket = codec_text("ticket");
+	c->take = STATE_TAKE_NEW;
+	c->decides = true;
+	c->decision.operation = "begin_issue";
+}
+
+static enum reason commit_and_clear(struct rig *rig, struct state_change *c)
+{
+	commit(rig, c);
+	enum reason verdict = c->verdict;
+	state_change_clear(c);
+	return verdict;
+}
+
+static enum reason take(struct rig *rig, uint8_t id, uint8_t body, int64_t now)
+{
+	struct state_change c;
+
+	change_init(&c, id, body, now);
+	return commit_and_clear(rig, &c);
+}
+
+/* ---- jobs ---- */
+
+static void a_job_is_taken_once(void **state)
+{
+	struct rig *rig = *state;
+
+	assert_int_equal(take(rig, 1, 1, NOW), REASON_NONE);
+	assert_int_equal(take(rig, 1, 1, NOW), REASON_AGAIN);
+	assert_int_equal(take(rig, 1, 2, NOW), REASON_CONFLICT);
+	assert_int_equal(take(rig, 2, 2, NOW), REASON_NONE);
+}
+
+static void a_taken_job_is_found_again_after_a_restart(void **state)
+{
+	struct rig *rig = *state;
+	Vault__TakenJob *row = NULL;
+	uint8_t id[JOB_ID_SIZE];
+
+	memset(id, 1, sizeof(id));
+	assert_int_equal(take(rig, 1, 1, NOW), REASON_NONE);
+	close_state(rig);
+	open_state(rig, NOW);
+	assert_int_equal(state_find_taken(rig->state, cc_view_text("contoso"),
+				 cc_view_of(id, sizeof(id)), &row),
+		CC_OK);
+	assert_non_null(row);
+	assert_true(text_equal(codec_view(row->csr), "csr"));
+	assert_true(text_equal(codec_view(row->ticket), "ticket"));
+	codec_free(row);
+	assert_int_equal(state_find_taken(rig->state, cc_view_text("fabrikam"),
+				 cc_view_of(id, sizeof(id)), &row),
+		CC_OK);
+	assert_null(row);
+}
+
+static void a_rewrap_may_be_repeated_with_the_same_bytes_only(void **state)
+{
+	struct rig *rig = *state;
+	struct state_change c;
+
+	for (int i = 0; i < 3; i++) {
+		change_init(&c, 1, i < 2 ? 1 : 9, NOW);
+		c.take = STATE_TAKE_SAME;
+		assert_int_equal(commit_and_clear(rig, &c), i < 2 ? REASON_NONE : REASON_CONFLICT);
+	}
+}
+
+static void a_clock_that_went_back_takes_no_jobs(void **state)
+{
+	struct rig *rig = *state;
+
+	assert_int_equal(take(rig, 1, 1, NOW), REASON_NONE);
+	assert_int_equal(take(rig, 2, 1, NOW - 299), REASON_NONE);
+	assert_int_equal(take(rig, 3, 1, NOW - 301), REASON_CLOCK);
+	close_state(rig);
+	open_state(rig, NOW - 1000);
+	assert_int_equal(take(rig, 3, 1, NOW - 301), REASON_CLOCK);
+	assert_int_equal(take(rig, 3, 1, NOW), REASON_NONE);
+}
+
+static void a_rate_limit_counts_jobs_and_not_repeats(void **state)
+{
+	struct rig *rig = *state;
+	struct state_change c;
+	static const struct {
+		uint8_t id;
+		int64_t at;
+		enum reason verdict;
+	} steps[] = {{1, NOW, REASON_NONE}, {1, NOW, REASON_NONE}, {2, NOW, REASON_NONE},
+		{3, NOW, REASON_RATE}, {1, NOW, REASON_NONE}, {3, NOW + 3600, REASON_NONE}};
+
+	for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+		change_init(&c, steps[i].id, 1, steps[i].at);
+		c.take = STATE_TAKE_SAME;
+		c.rate = "rewrap";
+		c.per_hour = 2;
+		assert_int_equal(commit_and_clear(rig, &c), steps[i].verdict);
+	}
+}
+
+static void rows_of_past_jobs_go(void **state)
+{
+	struct rig *rig = *state;
+	struct state_change tend = {.now_s = NOW + 3600 + STATE_KEEP_S, .tends = true};
+
+	assert_int_equal(take(rig, 1, 1, NOW), REASON_NONE);
+	commit(rig, &tend);
+	assert_int_equal(take(rig, 1, 2, NOW + 3600 + STATE_KEEP_S), REASON_CONFLICT);
+	tend.now_s = NOW + 3601 + STATE_KEEP_S;
+	commit(rig, &tend);
+	assert_int_equal(take(rig, 1, 2, NOW + 3601 + STATE_KEEP_S), REASON_NONE);
+}
+
+/* ---- statements ---- */
+
+static enum reason sign_with(struct rig *rig, uint8_t id, uint64_t revision)
+{
+	struct state_change c;
+
+	change_init(&c, id, 1, NOW);
+	c.has_signer = true;
+	memset(c.signer, 7, sizeof(c.signer));
+	c.signer_revision = revision;
+	return commit_and_clear(rig, &c);
+}
+
+static void a_statement_never_goes_back(void **state)
+{
+	struct rig *rig = *state;
+
+	assert_int_equal(sign_with(rig, 1, 4), REASON_NONE);
+	assert_int_equal(sign_with(rig, 2, 5), REASON_NONE);
+	assert_int_equal(sign_with(rig, 3, 4), REASON_SIGNER);
+	close_state(rig);
+	open_state(rig, NOW);
+	assert_int_equal(sign_with(rig, 3, 4), REASON_SIGNER);
+	assert_int_equal(sign_with(rig, 3, 5), REASON_NONE);
+}
+
+/* ---- decisions ---- */
+
+struct chain {
+	uint64_t last;
+	uint8_t head[SHA256_SIZE];
+	size_t count;
+};
+
+static cc_err check_record(void *arg, uint64_t number, cc_view packed)
+{
+	static const uint8_t key[32];
+	struct chain *chain = arg;
+	Vault__DecisionRecord *record = NULL;
+	cc_blob input = CC_BLOB_NONE;
+	uint8_t mac[SHA256_SIZE];
+
+	assert_int_equal(
+		codec_decode(&vault__decision_record__descriptor, packed, 65536, &record), CC_OK);
+	assert_int_equal(record->counter, number);
+	assert_int_equal(number, chain->last + 1);
+	assert_memory_equal(record->previous_sha256.data, chain->head, SHA256_SIZE);
+	cc_blob_append_u64(&input, number);
+	cc_blob_append(&input, codec_view(record->previous_sha256));
+	cc_blob_append(&input, codec_view(record->decision));
+	hash_hmac_sha256(cc_view_of(key, sizeof(key)), cc_blob_view(&input), mac);
+	assert_memory_equal(record->mac.data, mac, SHA256_SIZE);
+	hash_sha256(packed, chain->head);
+	chain->last = number;
+	chain->count++;
+	cc_blob_free(&input);
+	codec_free(record);
+	return CC_OK;
+}
+
+static void decisions_are_an_unbroken_chain(void **state)
+{
+	struct rig *rig = *state;
+	struct chain chain = {0};
+
+	for (uint8_t i = 1; i <= 5; i++)
+		assert_int_equal(take(rig, i, 1, NOW), REASON_NONE);
+	assert_int_equal(take(rig, 1, 2, NOW), REASON_CONFLICT); /* a refusal is a decision too */
+	close_state(rig);
+	open_state(rig, NOW);
+	assert_int_equal(take(rig, 6, 1, NOW), REASON_NONE);
+	assert_int_equal(state_list_decisions(rig->state, check_record, &chain), CC_OK);
+	assert_int_equal(chain.count, 7);
+}
+
+static void confirmed_decisions_are_forgotten_and_the_chain_goes_on(void **state)
+{
+	struct rig *rig = *state;
+	struct state_change confirm = {.now_s = NOW, .confirm = 2};
+	struct chain chain = {0};
+
+	for (uint8_t i = 1; i <= 3; i++)
+		assert_int_equal(take(rig, i, 1, NOW), REASON_NONE);
+	assert_int_equal(state_list_decisions(rig->state, check_record, &chain), CC_OK);
+	commit(rig, &confirm);
+	commit(rig, &confirm); /* once more is fine */
+	confirm.confirm = UINT64_MAX;
+	commit(rig, &confirm);
+	size_t before = chain.count;
+	assert_int_equal(state_list_decisions(rig->state, check_record, &chain), CC_OK);
+	assert_int_equal(chain.count, before);
+	assert_int_equal(take(rig, 4, 1, NOW), REASON_NONE);
+	assert_int_equal(state_list_decisions(rig->state, check_record, &chain), CC_OK);
+	assert_int_equal(chain.last, 4);
+}
+
+/* ---- devices ---- */
+
+static enum reason present(struct rig *rig, const char *device, const char *user, uint8_t key,
+	bool pinned, bool imported, int64_t now, bool *ret_new)
+{
+	static uint8_t ids = 100;
+	struct state_change c;
+
+	change_init(&c, ids++, 1, now);
+	c.has_device = true;
+	c.device.device_id = cc_blob_copy(cc_view_text(device));
+	c.device.user_id = cc_blob_copy(cc_view_text(user));
+	memset(c.device.spki_sha256, key, SHA256_SIZE);
+	c.device.source = pinned ? "pinned" : "any_signed";
+	c.device.pinned = pinned;
+	c.device.imported = imported;
+	c.device.per_user_per_day = 2;
+	c.device.per_tenant_per_day = 3;
+	commit(rig, &c);
+	enum reason verdict = c.verdict;
+	if (ret_new != NULL)
+		*ret_new = c.device_is_new;
+	state_change_clear(&c);
+	return verdict;
+}
+
+static void the_first_key_of_a_device_is_pinned(void **state)
+{
+	struct rig *rig = *state;
+	bool is_new = false;
+
+	assert_int_equal(present(rig, "d1", "u1", 1, true, false, NOW, &is_new), REASON_NONE);
+	assert_true(is_new);
+	assert_int_equal(present(rig, "d1", "u1", 1, true, false, NOW, &is_new), REASON_NONE);
+	assert_false(is_new);
+	assert_int_equal(present(rig, "d1", "u1", 2, true, false, NOW, NULL), REASON_DEVICE_KEY);
+	assert_int_equal(present(rig, "d1", "u2", 2, true, false, NOW, NULL), REASON_DEVICE_KEY);
+	close_state(rig);
+	open_state(rig, NOW);
+	assert_int_equal(present(rig, "d1", "u1", 2, true, false, NOW, NULL), REASON_DEVICE_KEY);
+}
+
+static void first_keys_are_limited_per_user_and_tenant_and_day(void **state)
+{
+	struct rig *rig = *state;
+
+	assert_int_equal(present(rig, "d1", "u1", 1, true, false, NOW, NULL), REASON_NONE);
+	assert_int_equal(present(rig, "d2", "u1", 2, true, false, NOW, NULL), REASON_NONE);
+	assert_int_equal(present(rig, "d3", "u1", 3, true, false, NOW, NULL), REASON_DEVICE_KEY);
+	assert_int_equal(present(rig, "d4", "u2", 4, true, false, NOW, NULL), REASON_NONE);
+	assert_int_equal(present(rig, "d5", "u3", 5, true, false, NOW, NULL), REASON_DEVICE_KEY);
+	assert_int_equal(present(rig, "d5", "u3", 5, true, false, NOW + 86400, NULL), REASON_NONE);
+}
+
+static void without_a_device_id_nothing_can_be_pinned(void **state)
+{
+	assert_int_equal(present(*state, "", "u1", 1, true, false, NOW, NULL), REASON_DEVICE_KEY);
+	assert_int_equal(present(*state, "", "u1", 1, false, false, NOW, NULL), REASON_NONE);
+}
+
+static void the_first_device_of_a_user_with_imported_keys_waits(void **state)
+{
+	struct rig *rig = *state;
+
+	assert_int_equal(present(rig, "d1", "u1", 1, true, true, NOW, NULL), REASON_DEVICE_KEY);
+	assert_int_equal(present(rig, "d1", "u1", 1, true, false, NOW, NULL), REASON_NONE);
+	assert_int_equal(present(rig, "d1", "u1", 1, true, true, NOW, NULL), REASON_NONE);
+}
+
+static void any_signed_believes_another_key_and_records_it(void **state)
+{
+	struct rig *rig = *state;
+	bool is_new = false;
+
+	assert_int_equal(present(rig, "d1", "u1", 1, false, false, NOW, &is_new), REASON_NONE);
+	assert_true(is_new);
+	assert_int_equal(present(rig, "d1", "u1", 2, false, false, NOW, &is_new), REASON_NONE);
+	assert_true(is_new);
+	assert_int_equal(present(rig, "d1", "u1", 1, true, false, NOW, NULL), REASON_DEVICE_KEY);
+}
+
+static void a_blocked_device_and_its_key_are_refused_in_every_mode(void **state)
+{
+	struct rig *rig = *state;
+	struct state_change block = {.now_s = NOW, .blocks = true};
+	uint8_t key[SHA256_SIZE];
+	bool blocked = false;
+
+	memset(key, 1, sizeof(key));
+	assert_int_equal(present(rig, "d1", "u1", 1, false, false, NOW, NULL), REASON_NONE);
+	block.tenant = cc_blob_copy(cc_view_text("contoso"));
+	block.device.device_id = cc_blob_copy(cc_view_text("d1"));
+	block.device.source = "blocked";
+	commit(rig, &block);
+	state_change_clear(&block);
+	assert_int_equal(present(rig, "d1", "u1", 1, false, false, NOW, NULL), REASON_DEVICE_KEY);
+	assert_int_equal(present(rig, "d1", "u1", 2, false, false, NOW, NULL), REASON_DEVICE_KEY);
+	assert_int_equal(present(rig, "d2", "u1", 1, false, false, NOW, NULL), REASON_DEVICE_KEY);
+	assert_int_equal(state_find_blocked(rig->state, key, &blocked), CC_OK);
+	assert_true(blocked);
+}
+
+/* ---- salts ---- */
+
+struct salts {
+	uint64_t numbers[8];
+	size_t count;
+};
+
+static cc_err note_salt(void *arg, uint64_t number, cc_view row)
+{
+	struct salts *salts = arg;
+
+	assert_true(row.size > STATE_SALT_SIZE);
+	salts->numbers[salts->count++] = number;
+	return CC_OK;
+}
+
+static struct salts list_salts(struct rig *rig)
+{
+	struct salts salts = {0};
+
+	assert_int_equal(state_list_salts(rig->state, note_salt, &salts), CC_OK);
+	return salts;
+}
+
+static void a_salt_is_made_weekly_and_destroyed_after_its_last_ticket(void **state)
+{
+	struct rig *rig = *state;
+	struct state_change tend = {.now_s = NOW + 3600, .tends = true};
+	struct state_change c;
+
+	assert_int_equal(list_salts(rig).count, 1);
+	change_init(&c, 1, 1, NOW);
+	c.ticket_number = 1;
+	c.finish_by_s = NOW + 40 * 86400;
+	assert_int_equal(commit_and_clear(rig, &c), REASON_NONE);
+	commit(rig, &tend);
+	assert_int_equal(list_salts(rig).count, 1);
+	tend.now_s = NOW + 8 * 86400;
+	commit(rig, &tend);
+	assert_int_equal(list_salts(rig).count, 2);
+	tend.now_s = NOW + 41 * 86400;
+	commit(rig, &tend);
+	struct salts left = list_salts(rig);
+	assert_int_equal(left.count, 1);
+	assert_int_equal(left.numbers[0], 3);
+}
+
+static void the_issued_list_is_found_by_issuer_and_serial(void **state)
+{
+	struct rig *rig = *state;
+	struct state_change c;
+	Vault__IssuedRow *row = NULL;
+
+	change_init(&c, 1, 1, NOW);
+	c.take = STATE_TAKE_NONE;
+	c.has_issued = true;
+	vault__issued_row__init(&c.issued);
+	c.issued.tenant = codec_text("contoso");
+	c.issued.issuer = codec_text("issuer");
+	c.issued.serial = codec_text("serial");
+	assert_int_equal(commit_and_clear(rig, &c), REASON_NONE);
+	assert_int_equal(
+		state_find_issued(rig->state, cc_view_text("issuer"), cc_view_text("serial"), &row),
+		CC_OK);
+	assert_non_null(row);
+	codec_free(row);
+	assert_int_equal(
+		state_find_issued(rig->state, cc_view_text("issuer"), cc_view_text("other"), &row),
+		CC_OK);
+	assert_null(row);
+}
+
+int main(void)
+{
+#define WITH_RIG(test) cmocka_unit_test_setup_teardown(test, rig_new, rig_free)
+	const struct CMUnitTest tests[] = {
+		WITH_RIG(a_job_is_taken_once),
+		WITH_RIG(a_taken_job_is_found_again_after_a_restart),
+		WITH_RIG(a_rewrap_may_be_repeated_with_the_same_bytes_only),
+		WITH_RIG(a_clock_that_went_back_takes_no_jobs),
+		WITH_RIG(a_rate_limit_counts_jobs_and_not_repeats),
+		WITH_RIG(rows_of_past_jobs_go),
+		WITH_RIG(a_statement_never_goes_back),
+		WITH_RIG(decisions_are_an_unbroken_chain),
+		WITH_RIG(confirmed_decisions_are_forgotten_and_the_chain_goes_on),
+		WITH_RIG(the_first_key_of_a_device_is_pinned),
+		WITH_RIG(first_keys_are_limited_per_user_and_tenant_and_day),
+		WITH_RIG(without_a_device_id_nothing_can_be_pinned),
+		WITH_RIG(the_first_device_of_a_user_with_imported_keys_waits),
+		WITH_RIG(any_signed_believes_another_key_and_records_it),
+		WITH_RIG(a_blocked_device_and_its_key_are_refused_in_every_mode),
+		WITH_RIG(a_salt_is_made_weekly_and_destroyed_after_its_last_ticket),
+		WITH_RIG(the_issued_list_is_found_by_issuer_and_serial),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
