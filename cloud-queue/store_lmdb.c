@@ -1,0 +1,228 @@
+/*
+ * The embedded store: opening it, and an operation's way through the committer.
+ *
+ * One environment, one committer.  An operation is applied inside the committer's transaction by the
+ * function of its name in the other store_lmdb_*.c files; the counters of the tenant and the clock's
+ * high-water mark are written at its end.
+ */
+#include "cloud-queue/store_lmdb.h"
+
+#include "base/hash.h"
+#include <stdlib.h>
+
+enum { FORMAT = 1, CLOCK_STORED_EVERY_MS = 1000 };
+
+static const char *const tables[T_COUNT] = {
+	[T_META] = "meta",
+	[T_TENANT] = "tenant",
+	[T_JOB] = "job",
+	[T_FACTS] = "facts",
+	[T_END] = "end",
+	[T_BLOB] = "blob",
+	[T_READY] = "ready",
+	[T_TIMER] = "timer",
+	[T_ATTEMPT] = "attempt",
+	[T_CLAIM] = "claim",
+	[T_HELD] = "held",
+	[T_CONN] = "conn",
+	[T_SESSION] = "session",
+	[T_CAPS] = "caps",
+	[T_ROUTE] = "route",
+	[T_LIST] = "list",
+	[T_EVENT] = "event",
+	[T_QUOTA] = "quota",
+	[T_SIGNER] = "signer",
+	[T_TOKEN] = "token",
+	[T_ENROL] = "enrol",
+	[T_PFX] = "pfx",
+};
+
+#define X(name)                                                                                    \
+	static cc_err run_##name(struct store_tx *x)                                               \
+	{                                                                                          \
+		return store_lmdb_##name(x, x->op->in, x->op->out);                                \
+	}
+STORE_OPS(X)
+#undef X
+
+static cc_err (*const run[STORE_OP_COUNT])(struct store_tx *) = {
+#define X(name) [STORE_OP_##name] = run_##name,
+	STORE_OPS(X)
+#undef X
+};
+
+/* The mark lets a later run start its clock where this one was; once a second is enough. */
+static cc_err mark_clock(struct store_tx *x)
+{
+	cc_err err = CC_OK;
+
+	if (x->now - x->s->clock_stored_ms < CLOCK_STORED_EVERY_MS &&
+		x->now >= x->s->clock_stored_ms)
+		return CC_OK;
+	TRY(store_row_put_u64(x, "clock", (uint64_t)x->now));
+	x->s->clock_stored_ms = x->now;
+out:
+	return err;
+}
+
+/* Only operations that change jobs need the mark; reads stay free of writes. */
+static bool marks_clock(enum store_op_id id)
+{
+	return id == STORE_OP_enqueue || id == STORE_OP_lease || id == STORE_OP_extend ||
+	       id == STORE_OP_complete || id == STORE_OP_sweep;
+}
+
+static cc_err apply(struct db *d, MDB_txn *txn, void *arg)
+{
+	struct store_op *op = arg;
+	struct store_lmdb *s = (struct store_lmdb *)op->store;
+	struct store_tx x = {.s = s,
+		.config = &s->base.config,
+		.txn = txn,
+		.op = op,
+		.mem = &op->out_mem,
+		.now = store_clock_now(&s->clock)};
+	cc_err err = CC_OK;
+
+	(void)d;
+	store_op_begin(op);
+	if (op->refused != CC_OK)
+		return CC_OK;
+	TRY(run[op->id](&x));
+	TRY(store_quota_flush(&x));
+	if (marks_clock(op->id))
+		TRY(mark_clock(&x));
+	ENSURE(!op->fail_for_test, cc_fail(CC_IO, "store: failed for a test"));
+out:
+	return err;
+}
+
+static void finished(void *arg, cc_err err)
+{
+	struct store_op *op = arg;
+	store_op_finish(op, err == CC_OK ? op->refused : err);
+}
+
+static void died(void *arg, cc_err err)
+{
+	struct store_lmdb *s = arg;
+	if (s->fatal != NULL)
+		s->fatal(s->fatal_arg, err);
+}
+
+static void driver_submit(struct store *s, struct store_op *op)
+{
+	committer_submit(((struct store_lmdb *)s)->committer, apply, finished, op);
+}
+
+static size_t driver_waiting(const struct store *s)
+{
+	return committer_waiting(((const struct store_lmdb *)s)->committer);
+}
+
+static int64_t driver_now(struct store *s)
+{
+	return store_clock_now(&((struct store_lmdb *)s)->clock);
+}
+
+static void driver_stop(struct store *s)
+{
+	committer_stop(((struct store_lmdb *)s)->committer);
+}
+
+static void driver_free(struct store *base)
+{
+	struct store_lmdb *s = (struct store_lmdb *)base;
+	db_close(s->db);
+	store_clock_end(&s->clock);
+	free(s);
+}
+
+static const struct store_driver driver = {
+	.submit = driver_submit,
+	.waiting = driver_waiting,
+	.now_ms = driver_now,
+	.stop = driver_stop,
+	.free = driver_free,
+};
+
+static cc_err check_format(struct store_tx *x)
+{
+	uint64_t format;
+	cc_err err = CC_OK;
+
+	TRY(store_row_find_u64(x, "format", &format));
+	if (format == 0)
+		TRY(store_row_put_u64(x, "format", FORMAT));
+	else
+		ENSURE(format == FORMAT,
+			cc_fail(CC_VERSION, "store: format %llu is not one that this program knows",
+				(unsigned long long)format));
+out:
+	return err;
+}
+
+static cc_err load_generation(struct store_tx *x)
+{
+	uint64_t generation;
+	cc_err err = CC_OK;
+
+	TRY(store_row_find_u64(x, "generation", &generation));
+	if (generation == 0 || x->config->new_generation) {
+		generation = random_below(UINT64_MAX - 1) + 1;
+		TRY(store_row_put_u64(x, "generation", generation));
+	}
+	x->s->base.generation = generation;
+out:
+	return err;
+}
+
+/* Before the committer runs: no session survives, the clock goes on where it was. */
+static cc_err begin_life(struct store_lmdb *s)
+{
+	struct store_mem mem = {0};
+	struct store_tx x = {.s = s, .config = &s->base.config, .mem = &mem};
+	uint64_t mark;
+	cc_err err = CC_OK;
+
+	int rc = mdb_txn_begin(db_env(s->db), NULL, 0, &x.txn);
+	ENSURE(rc == 0, db_error(s->db, rc, "begin"));
+	TRY(check_format(&x));
+	TRY(load_generation(&x));
+	TRY(store_row_find_u64(&x, "clock", &mark));
+	store_clock_raise(&s->clock, (int64_t)mark);
+	x.now = store_clock_now(&s->clock);
+	TRY(store_session_close_all(&x));
+	TRY(store_row_put_u64(&x, "clock", (uint64_t)x.now));
+	s->clock_stored_ms = x.now;
+	rc = mdb_txn_commit(x.txn);
+	x.txn = NULL;
+	ENSURE(rc == 0, db_error(s->db, rc, "commit"));
+out:
+	if (x.txn != NULL)
+		mdb_txn_abort(x.txn);
+	store_mem_clear(&mem);
+	return err;
+}
+
+cc_err store_lmdb_open(struct loop *l, const char *dir, const struct store_config *config,
+	store_fatal_fn fatal, void *fatal_arg, struct store **ret)
+{
+	struct store_lmdb *s = cc_alloc(sizeof(*s));
+	cc_err err = CC_OK;
+
+	s->base.driver = &driver;
+	store_config_fill(config, &s->base.config);
+	s->fatal = fatal;
+	s->fatal_arg = fatal_arg;
+	store_clock_start(&s->clock, s->base.config.lease_ms);
+	TRY(db_open(dir, s->base.config.map_bytes, tables, T_COUNT, &s->db));
+	TRY(begin_life(s));
+	TRY(committer_start(s->db, l, died, s, &s->committer));
+	*ret = &s->base;
+	s = NULL;
+out:
+	if (s != NULL)
+		driver_free(&s->base);
+	return err;
+}

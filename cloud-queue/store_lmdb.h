@@ -1,0 +1,248 @@
+/*
+ * The embedded store's own parts: tables, rows, and what its files share.
+ *
+ * Only store_lmdb*.c includes it.  Everything with a struct store_tx runs in the committer's thread,
+ * inside one transaction, and may run twice (base/committer.h): it writes only to the transaction and
+ * to the operation's own memory.  Rows are protobuf messages (proto/queue/v1/store.proto) unpacked
+ * into that memory, so they may be edited freely and are never freed one by one; what is put into
+ * them may be borrowed from the operation.
+ *
+ * Errors are storage errors and abort the transaction; an answer of the contract is not an error.
+ */
+#pragma once
+
+#include "base/committer.h"
+#include "cloud-queue/store_clock.h"
+#include "cloud-queue/store_int.h"
+#include "cloud-queue/store_key.h"
+#include "queue/v1/store.pb-c.h"
+
+enum store_table {
+	T_META,    /* format, generation, clock, number */
+	T_TENANT,  /* tenant */
+	T_JOB,     /* tenant‖job id: JobHeader */
+	T_FACTS,   /* tenant‖job id: JobFacts */
+	T_END,     /* tenant‖job id: JobEnd */
+	T_BLOB,    /* tenant‖job id‖part */
+	T_READY,   /* tenant‖route‖lane‖priority‖run at‖number: job id */
+	T_TIMER,   /* due‖tenant‖job id */
+	T_ATTEMPT, /* tenant‖job id‖epoch: Attempt */
+	T_CLAIM,   /* tenant‖job id‖epoch‖ca: ClaimRow */
+	T_HELD,    /* tenant‖connector‖job id: the session that holds or listed it */
+	T_CONN,    /* tenant‖connector: Connector */
+	T_SESSION, /* tenant‖connector: Session */
+	T_CAPS,    /* tenant‖connector: Capability */
+	T_ROUTE,   /* tenant‖route: Route */
+	T_LIST,    /* tenant‖'n' | 'b'‖batch | 'c'‖correlation‖number: job id */
+	T_EVENT,   /* tenant‖seq: job id */
+	T_QUOTA,   /* tenant: Quota */
+	T_SIGNER,  /* tenant‖key id: Signer */
+	T_TOKEN,   /* SHA-256: Token */
+	T_ENROL,   /* token id: Enrolment */
+	T_PFX,     /* tenant‖user‖thumbprint: PfxRecord */
+	T_COUNT,
+};
+
+#define ROUTE_SIZE 16
+
+struct store_lmdb {
+	struct store base;
+	struct db *db;
+	struct committer *committer;
+	struct store_clock clock;
+	store_fatal_fn fatal;
+	void *fatal_arg;
+	/* committer's thread only: when the rarer parts of sweep are due */
+	int64_t clock_stored_ms, takeovers_due_ms, routes_due_ms, enrolments_due_ms;
+};
+
+struct store_tx {
+	struct store_lmdb *s;
+	const struct store_config *config;
+	MDB_txn *txn;
+	struct store_op *op;
+	struct store_mem *mem;
+	int64_t now;
+	cc_view quota_tenant; /* the row that is loaded */
+	Queue__Quota *quota;
+};
+
+#define X(name)                                                                                    \
+	cc_err store_lmdb_##name(struct store_tx *x, const struct store_##name##_in *in,           \
+		struct store_##name##_out *out) CC_MUST_USE;
+STORE_OPS(X)
+#undef X
+
+/* ---- rows (store_lmdb_row.c) ------------------------------------------------------------------- */
+
+/* *ret is NULL when there is none. */
+cc_err store_row_find(struct store_tx *x, enum store_table t, const struct store_dbkey *key,
+	const ProtobufCMessageDescriptor *type, void *ret) CC_MUST_USE;
+cc_err store_row_put(struct store_tx *x, enum store_table t, const struct store_dbkey *key,
+	const void *message) CC_MUST_USE;
+cc_err store_row_delete(
+	struct store_tx *x, enum store_table t, const struct store_dbkey *key) CC_MUST_USE;
+/* Raw values; *ret is empty when there is none. */
+cc_err store_row_find_bytes(struct store_tx *x, enum store_table t, const struct store_dbkey *key,
+	cc_view *ret) CC_MUST_USE;
+cc_err store_row_put_bytes(struct store_tx *x, enum store_table t, const struct store_dbkey *key,
+	cc_view value) CC_MUST_USE;
+cc_err store_row_unpack(struct store_tx *x, const ProtobufCMessageDescriptor *type, cc_view value,
+	void *ret) CC_MUST_USE;
+cc_err store_row_find_u64(struct store_tx *x, const char *meta, uint64_t *ret) CC_MUST_USE;
+cc_err store_row_put_u64(struct store_tx *x, const char *meta, uint64_t value) CC_MUST_USE;
+
+struct store_row {
+	cc_view key, value;
+};
+/* Rows with the key's beginning `prefix`, from key `from` on (NULL: the first), at most `limit`:
+ * copied, so that the transaction may write while they are looked at. */
+cc_err store_row_scan(struct store_tx *x, enum store_table t, const struct store_dbkey *prefix,
+	const struct store_dbkey *from, size_t limit, struct store_row **ret,
+	size_t *ret_count) CC_MUST_USE;
+
+static inline ProtobufCBinaryData store_row_borrow(cc_view v)
+{
+	return (ProtobufCBinaryData){.len = v.size, .data = (uint8_t *)(uintptr_t)v.data};
+}
+static inline cc_view store_row_view(ProtobufCBinaryData b)
+{
+	return (cc_view){b.data, b.len};
+}
+const cc_view *store_row_views(struct store_tx *x, const ProtobufCBinaryData *items, size_t count);
+ProtobufCBinaryData *store_row_binaries(struct store_tx *x, const cc_view *items, size_t count);
+size_t store_row_limit(size_t asked); /* 1..STORE_LIST_MAX */
+
+/* ---- quota (store_lmdb_job.c): the tenant's counters, written at the end of the operation -------- */
+
+cc_err store_quota_use(struct store_tx *x, cc_view tenant) CC_MUST_USE; /* fills x->quota */
+cc_err store_quota_flush(struct store_tx *x) CC_MUST_USE;
+
+/* ---- jobs (store_lmdb_job.c) ------------------------------------------------------------------- */
+
+enum store_attempt_end { /* numbers are stored */
+	END_OPEN,
+	END_EXPIRED,
+	END_GIVEN_BACK,
+	END_LOST,
+	END_TAKEN_OVER,
+	END_WINNER,
+	END_FAILED,
+	END_CANCELLED,
+	END_DEAD,
+};
+
+enum store_part { PART_DOCUMENT = 'd', PART_PFX = 'x', PART_PASSWORDS = 'p', PART_BUNDLE = 'b' };
+
+struct store_job_row {
+	cc_view tenant, id;
+	Queue__JobHeader *h;
+	bool fresh;
+	struct { /* as it is on disk: what the indexes say now */
+		uint32_t state;
+		uint32_t dead;
+		int64_t run_at, timer;
+		cc_view holder;
+		uint64_t bytes, seq;
+	} old;
+};
+
+/* j->h is NULL when there is no such job. */
+cc_err store_job_find(
+	struct store_tx *x, cc_view tenant, cc_view id, struct store_job_row *j) CC_MUST_USE;
+void store_job_make(struct store_tx *x, cc_view tenant, cc_view id, struct store_job_row *j);
+/* Writes the header and brings every index, the counters, the feed and the hints in line with it. */
+cc_err store_job_save(struct store_tx *x, struct store_job_row *j) CC_MUST_USE;
+cc_err store_job_drop(struct store_tx *x, struct store_job_row *j) CC_MUST_USE;
+cc_err store_job_drop_payload(struct store_tx *x, struct store_job_row *j) CC_MUST_USE;
+
+bool store_job_final(const Queue__JobHeader *h);
+bool store_job_held(const Queue__JobHeader *h);
+bool store_job_held_by(const Queue__JobHeader *h, cc_view connector, uint32_t epoch);
+
+/* Changes of the header; store_job_save follows. */
+void store_job_to_ready(struct store_tx *x, struct store_job_row *j, int64_t delay_ms);
+void store_job_to_final(
+	struct store_tx *x, struct store_job_row *j, enum store_state state, enum store_dead dead);
+
+struct store_dbkey store_job_part_key(const struct store_job_row *j, enum store_part part);
+struct store_dbkey store_job_key(const struct store_job_row *j);
+
+/* ---- what belongs to a job (store_lmdb_facts.c) ------------------------------------------------- */
+
+cc_err store_job_facts(
+	struct store_tx *x, const struct store_job_row *j, Queue__JobFacts **ret) CC_MUST_USE;
+cc_err store_job_end(struct store_tx *x, const struct store_job_row *j,
+	Queue__JobEnd **ret) CC_MUST_USE; /* NULL: none */
+cc_err store_job_describe(
+	struct store_tx *x, const struct store_job_row *j, struct store_job *ret) CC_MUST_USE;
+cc_err store_job_winner(struct store_tx *x, const struct store_job_row *j,
+	struct store_certificate *ret) CC_MUST_USE;
+Queue__JobEnd *store_job_new_end(struct store_tx *x);
+cc_err store_job_put_end(
+	struct store_tx *x, const struct store_job_row *j, const Queue__JobEnd *end) CC_MUST_USE;
+
+/* Tell the holder that it is gone: LOST, ALREADY_DONE, CANCELLED. */
+cc_err store_job_tell_gone(struct store_tx *x, const struct store_job_row *j, cc_view holder,
+	enum store_result verdict) CC_MUST_USE;
+
+/* ---- attempts and claims (store_lmdb_claim.c) --------------------------------------------------- */
+
+cc_err store_attempt_find(struct store_tx *x, const struct store_job_row *j, uint32_t epoch,
+	Queue__Attempt **ret) CC_MUST_USE;
+cc_err store_attempt_put(struct store_tx *x, const struct store_job_row *j, uint32_t epoch,
+	const Queue__Attempt *a) CC_MUST_USE;
+cc_err store_attempt_finish(struct store_tx *x, const struct store_job_row *j,
+	enum store_attempt_end end) CC_MUST_USE; /* the current one */
+
+struct store_claim_row {
+	uint32_t epoch;
+	cc_view ca;
+	Queue__ClaimRow *row;
+};
+/* Every claim of the job, or of one epoch of it (0: all); none is read when it never had one. */
+cc_err store_claims_of(struct store_tx *x, const struct store_job_row *j, uint32_t epoch,
+	struct store_claim_row **ret, size_t *ret_count) CC_MUST_USE;
+/* Writes the settlement, counts it in the header, tells of a doubt. */
+cc_err store_claim_settle(struct store_tx *x, struct store_job_row *j, struct store_claim_row *c,
+	enum store_settlement outcome, cc_view cert_sha256) CC_MUST_USE;
+/* The same for every unsettled claim of the job (epoch 0) or of one epoch. */
+cc_err store_claims_settle(struct store_tx *x, struct store_job_row *j, uint32_t epoch,
+	enum store_settlement outcome) CC_MUST_USE;
+
+/* ---- sessions (store_lmdb_session.c) ------------------------------------------------------------- */
+
+/* *ret is NULL when S is not the current session. */
+cc_err store_session_current(
+	struct store_tx *x, const struct store_session *s, Queue__Session **ret) CC_MUST_USE;
+cc_err store_session_put(struct store_tx *x, cc_view tenant, cc_view connector,
+	const Queue__Session *session) CC_MUST_USE;
+cc_err store_session_find(
+	struct store_tx *x, cc_view tenant, cc_view connector, Queue__Session **ret) CC_MUST_USE;
+cc_err store_session_close_all(struct store_tx *x) CC_MUST_USE;
+/* KEEP, LOST, ALREADY_DONE(w) or CANCELLED for what this connector believes to hold. */
+cc_err store_session_verdict(struct store_tx *x, const struct store_job_row *j, cc_view connector,
+	uint32_t epoch, enum store_result *ret, struct store_certificate *ret_winner) CC_MUST_USE;
+
+/* ---- routes (store_lmdb_route.c) ----------------------------------------------------------------- */
+
+struct store_server { /* what a connector can do */
+	cc_view id;
+	Queue__Connector *connector;
+	Queue__Capability *caps;
+};
+void store_route_hash(const struct store_route *r, uint8_t ret[ROUTE_SIZE]);
+cc_err store_route_note(struct store_tx *x, cc_view tenant, const struct store_route *r,
+	uint8_t ret_hash[ROUTE_SIZE], bool *ret_routable) CC_MUST_USE;
+cc_err store_route_server(struct store_tx *x, cc_view tenant, cc_view connector,
+	struct store_server *ret) CC_MUST_USE;
+bool store_route_served(const Queue__Route *r, const struct store_server *by);
+/* Routes that have work: the first one after `after` (empty: the first of all). */
+cc_err store_route_next_ready(struct store_tx *x, cc_view tenant, cc_view after,
+	cc_view *ret) CC_MUST_USE;                        /* empty: no more */
+cc_err store_route_watch(struct store_tx *x) CC_MUST_USE; /* looks for routes that nobody serves */
+cc_err store_route_unserved(struct store_tx *x, cc_view tenant, uint64_t *ret_routes,
+	uint64_t *ret_unserved) CC_MUST_USE;
+
+/* A takeover by the rule or by an operator; the caller has checked that it is due. */
+cc_err store_job_take_over(struct store_tx *x, struct store_job_row *j) CC_MUST_USE;

@@ -1,0 +1,381 @@
+/*
+ * The embedded store: results and jobs given back.
+ *
+ * The first valid SUCCESS wins, from any epoch that was ever leased to that connector, and is never
+ * answered STALE_EPOCH; the epoch fences failures and nacks only.
+ */
+#include "cloud-queue/store_lmdb.h"
+
+enum { BUNDLE_MAX = 256 * 1024, EXCLUDED_MAX = 8, REFUSED_ROW_MAX = 5 };
+
+/* ---- complete --------------------------------------------------------------------------------- */
+
+static cc_err is_duplicate(struct store_tx *x, const struct store_job_row *j,
+	const struct store_complete_in *in, bool *ret)
+{
+	Queue__JobEnd *end;
+	cc_err err = CC_OK;
+
+	*ret = false;
+	TRY(store_job_end(x, j, &end));
+	if (end == NULL)
+		return CC_OK;
+	cc_view winner =
+		end->certificate == NULL ? CC_VIEW_NONE : store_row_view(end->certificate->sha256);
+	if (in->success) {
+		*ret = (in->digest.size > 0 &&
+			       cc_view_equal(store_row_view(end->digest), in->digest)) ||
+		       (winner.size > 0 && cc_view_equal(winner, in->certificate.sha256));
+	} else {
+		*ret = j->h->dead == STORE_DEAD_FAILURE && end->epoch == in->epoch &&
+		       cc_view_equal(store_row_view(end->connector), in->connector);
+	}
+out:
+	return err;
+}
+
+/* The job was over before this result came. */
+static cc_err late_result(struct store_tx *x, const struct store_job_row *j,
+	const struct store_complete_in *in, struct store_complete_out *out)
+{
+	bool duplicate = false;
+	cc_err err = CC_OK;
+
+	if (j->h->state == STORE_CANCELLED_STATE) {
+		out->result = STORE_CANCELLED;
+		return CC_OK;
+	}
+	if (in->success == (j->h->state == STORE_DONE))
+		TRY(is_duplicate(x, j, in, &duplicate));
+	if (duplicate)
+		out->result = STORE_DUPLICATE_SAME;
+	else
+		out->result = j->h->state == STORE_DONE ? STORE_ALREADY_DONE : STORE_ALREADY_DEAD;
+	if (out->result == STORE_ALREADY_DONE)
+		TRY(store_job_winner(x, j, &out->winner));
+out:
+	return err;
+}
+
+static cc_err put_end(
+	struct store_tx *x, const struct store_job_row *j, const struct store_complete_in *in)
+{
+	Queue__JobEnd *end = store_job_new_end(x);
+
+	end->digest = store_row_borrow(in->digest);
+	end->epoch = in->epoch;
+	end->connector = store_row_borrow(in->connector);
+	if (in->success) {
+		end->certificate->sha256 = store_row_borrow(in->certificate.sha256);
+		end->certificate->issuer = store_row_borrow(in->certificate.issuer);
+		end->certificate->serial = store_row_borrow(in->certificate.serial);
+	} else {
+		end->error_code = store_row_borrow(in->error_code);
+		end->error_detail = store_row_borrow(in->error_detail);
+		end->error_event = in->error_event;
+		end->retryable = in->retryable;
+	}
+	return store_job_put_end(x, j, end);
+}
+
+static cc_err put_bundle(struct store_tx *x, struct store_job_row *j, cc_view bundle)
+{
+	struct store_dbkey key = store_job_part_key(j, PART_BUNDLE);
+	uint64_t reserve = x->config->result_reserve;
+	cc_err err = CC_OK;
+
+	/* the reservation of enqueue turns into what the result really takes */
+	j->h->bytes = (j->h->bytes > reserve ? j->h->bytes - reserve : 0) + bundle.size;
+	j->h->has_result = bundle.size > 0;
+	if (bundle.size > 0)
+		TRY(store_row_put_bytes(x, T_BLOB, &key, bundle));
+out:
+	return err;
+}
+
+/* The last claim of the attempt that is not known to have made nothing is the winner's.  The same
+ * request claimed in another attempt made no certificate of its own. */
+static cc_err settle_winner(
+	struct store_tx *x, struct store_job_row *j, const struct store_complete_in *in)
+{
+	struct store_claim_row *claims, *winner = NULL;
+	size_t count;
+	cc_err err = CC_OK;
+
+	TRY(store_claims_of(x, j, 0, &claims, &count));
+	for (size_t i = 0; i < count; i++) {
+		if (claims[i].epoch == in->epoch && claims[i].row->settlement != STORE_NOT_ISSUED)
+			winner = &claims[i];
+	}
+	if (winner == NULL)
+		return CC_OK;
+	TRY(store_claim_settle(x, j, winner, STORE_WINNER, in->certificate.sha256));
+	for (size_t i = 0; i < count; i++) {
+		const Queue__ClaimRow *r = claims[i].row;
+		if (&claims[i] != winner && cc_view_equal(claims[i].ca, winner->ca) &&
+			cc_view_equal(store_row_view(r->csr_sha256),
+				store_row_view(winner->row->csr_sha256)) &&
+			(r->settlement == STORE_UNSETTLED || r->settlement == STORE_IN_DOUBT))
+			TRY(store_claim_settle(x, j, &claims[i], STORE_NOT_ISSUED, CC_VIEW_NONE));
+	}
+out:
+	return err;
+}
+
+/* A loser's certificate is noted at its claim, so that it is accounted for until it is settled. */
+static cc_err note_orphan(
+	struct store_tx *x, struct store_job_row *j, const struct store_complete_in *in)
+{
+	struct store_claim_row *claims;
+	size_t count;
+	cc_err err = CC_OK;
+
+	if (in->certificate.sha256.size == 0)
+		return CC_OK;
+	TRY(store_claims_of(x, j, in->epoch, &claims, &count));
+	for (size_t i = 0; i < count; i++) {
+		if (claims[i].row->settlement == STORE_UNSETTLED ||
+			claims[i].row->settlement == STORE_IN_DOUBT)
+			TRY(store_claim_settle(x, j, &claims[i],
+				(enum store_settlement)claims[i].row->settlement,
+				in->certificate.sha256));
+	}
+out:
+	return err;
+}
+
+static cc_err trusted_again(struct store_tx *x, cc_view tenant, cc_view connector)
+{
+	Queue__Session *session;
+	cc_err err = CC_OK;
+
+	TRY(store_session_find(x, tenant, connector, &session));
+	if (session == NULL || session->refused_row == 0)
+		return CC_OK;
+	session->refused_row = 0;
+	TRY(store_session_put(x, tenant, connector, session));
+out:
+	return err;
+}
+
+static cc_err mark_winner(
+	struct store_tx *x, const struct store_job_row *j, const struct store_complete_in *in)
+{
+	Queue__Attempt *a;
+	cc_err err = CC_OK;
+
+	if (store_job_held(j->h) && j->h->epoch != in->epoch)
+		TRY(store_attempt_finish(x, j, END_LOST));
+	TRY(store_attempt_find(x, j, in->epoch, &a));
+	ENSURE(a != NULL, cc_fail(CC_CORRUPT, "store: an attempt is gone"));
+	a->end = END_WINNER;
+	TRY(store_attempt_put(x, j, in->epoch, a));
+out:
+	return err;
+}
+
+static cc_err win(struct store_tx *x, struct store_job_row *j, const struct store_complete_in *in,
+	struct store_complete_out *out)
+{
+	bool held_elsewhere =
+		store_job_held(j->h) && !store_job_held_by(j->h, in->connector, in->epoch);
+	cc_view holder = held_elsewhere ? store_row_view(j->h->holder) : CC_VIEW_NONE;
+	cc_err err = CC_OK;
+
+	TRY(mark_winner(x, j, in));
+	TRY(settle_winner(x, j, in));
+	TRY(put_end(x, j, in));
+	TRY(put_bundle(x, j, in->bundle));
+	store_job_to_final(x, j, STORE_DONE, STORE_DEAD_NOT);
+	TRY(store_job_save(x, j));
+	TRY(store_job_tell_gone(x, j, holder, STORE_ALREADY_DONE));
+	TRY(trusted_again(x, in->tenant, in->connector));
+	out->result = STORE_STORED;
+out:
+	return err;
+}
+
+static cc_err complete_success(struct store_tx *x, struct store_job_row *j,
+	const struct store_complete_in *in, struct store_complete_out *out)
+{
+	Queue__Attempt *a;
+	cc_err err = CC_OK;
+
+	TRY(store_attempt_find(x, j, in->epoch, &a));
+	out->result = STORE_UNKNOWN_ATTEMPT;
+	if (a == NULL || !cc_view_equal(store_row_view(a->connector), in->connector))
+		return CC_OK;
+	if (!store_job_final(j->h))
+		return win(x, j, in, out);
+	TRY(late_result(x, j, in, out));
+	if (out->result != STORE_DUPLICATE_SAME) {
+		TRY(note_orphan(x, j, in));
+		TRY(store_job_save(x, j));
+	}
+out:
+	return err;
+}
+
+static cc_err complete_failure(struct store_tx *x, struct store_job_row *j,
+	const struct store_complete_in *in, struct store_complete_out *out)
+{
+	struct store_claim_row *claims;
+	size_t count;
+	bool open = false;
+	cc_err err = CC_OK;
+
+	if (store_job_final(j->h))
+		return late_result(x, j, in, out);
+	out->result = STORE_STALE_EPOCH;
+	if (!store_job_held_by(j->h, in->connector, in->epoch))
+		return CC_OK;
+	TRY(store_claims_of(x, j, in->epoch, &claims, &count));
+	for (size_t i = 0; i < count; i++)
+		open = open || claims[i].row->settlement == STORE_UNSETTLED;
+	out->result = STORE_INVALID;
+	if (open && (in->settle == STORE_UNSETTLED || in->settle == STORE_WINNER))
+		return CC_OK;
+	TRY(store_claims_settle(x, j, in->epoch, in->settle));
+	TRY(store_attempt_finish(x, j, END_FAILED));
+	TRY(put_end(x, j, in));
+	TRY(put_bundle(x, j, in->bundle));
+	store_job_to_final(x, j, STORE_DEAD, STORE_DEAD_FAILURE);
+	TRY(store_job_save(x, j));
+	TRY(trusted_again(x, in->tenant, in->connector));
+	out->result = STORE_STORED;
+out:
+	return err;
+}
+
+cc_err store_lmdb_complete(
+	struct store_tx *x, const struct store_complete_in *in, struct store_complete_out *out)
+{
+	struct store_job_row j;
+	cc_err err = CC_OK;
+
+	out->result = STORE_UNKNOWN_JOB;
+	TRY(store_job_find(x, in->tenant, in->job_id, &j));
+	if (j.h == NULL)
+		return CC_OK;
+	out->result = STORE_TOO_LARGE;
+	if (in->bundle.size > BUNDLE_MAX)
+		return CC_OK;
+	TRY(in->success ? complete_success(x, &j, in, out) : complete_failure(x, &j, in, out));
+out:
+	return err;
+}
+
+/* ---- nack ------------------------------------------------------------------------------------- */
+
+static cc_err exclude_here(struct store_tx *x, Queue__JobHeader *h, cc_view connector)
+{
+	Queue__Excluded **list = store_mem_get(x->mem, EXCLUDED_MAX * sizeof(*list));
+	Queue__Excluded *mine = store_mem_get(x->mem, sizeof(*mine));
+	size_t count = 0;
+
+	/* this one first, then the others that still count; the oldest falls off */
+	queue__excluded__init(mine);
+	mine->connector = store_row_borrow(connector);
+	mine->until_ms = x->now + x->config->exclude_ms;
+	list[count++] = mine;
+	for (size_t i = 0; i < h->n_excluded && count < EXCLUDED_MAX; i++) {
+		if (h->excluded[i]->until_ms > x->now &&
+			!cc_view_equal(store_row_view(h->excluded[i]->connector), connector))
+			list[count++] = h->excluded[i];
+	}
+	h->excluded = list;
+	h->n_excluded = count;
+	return CC_OK;
+}
+
+/* Bad signature on what the queue verified: one such job is the job's, five in a row are its own. */
+static cc_err distrust(struct store_tx *x, const struct store_session *s, Queue__Session *session)
+{
+	cc_err err = CC_OK;
+
+	session->refused_row++;
+	if (session->refused_row >= REFUSED_ROW_MAX && !session->suspended) {
+		struct store_hint hint = {.kind = STORE_HINT_SUSPENDED,
+			.tenant = s->tenant,
+			.connector = s->connector};
+		session->suspended = true;
+		store_op_hint(x->op, &hint);
+	}
+	TRY(store_session_put(x, s->tenant, s->connector, session));
+out:
+	return err;
+}
+
+static cc_err settle_not_issued(
+	struct store_tx *x, struct store_job_row *j, const struct store_nack_in *in, bool *ret_open)
+{
+	struct store_claim_row *claims;
+	size_t count;
+	cc_err err = CC_OK;
+
+	*ret_open = false;
+	TRY(store_claims_of(x, j, in->epoch, &claims, &count));
+	for (size_t i = 0; i < count; i++) {
+		bool named = in->ca.size == 0 || cc_view_equal(in->ca, claims[i].ca);
+		if (claims[i].row->settlement == STORE_UNSETTLED && in->not_issued && named)
+			TRY(store_claim_settle(x, j, &claims[i], STORE_NOT_ISSUED, CC_VIEW_NONE));
+		if (claims[i].row->settlement != STORE_NOT_ISSUED)
+			*ret_open = true;
+	}
+out:
+	return err;
+}
+
+static cc_err give_back(struct store_tx *x, struct store_job_row *j, const struct store_nack_in *in,
+	struct store_nack_out *out)
+{
+	bool counts = in->count && in->reason != STORE_NACK_APPROVAL;
+	enum store_dead dead = STORE_DEAD_NOT;
+	cc_err err = CC_OK;
+
+	TRY(store_attempt_finish(x, j, END_GIVEN_BACK));
+	if (in->exclude || in->reason == STORE_NACK_REFUSED_HERE ||
+		in->reason == STORE_NACK_NOT_SUPPORTED)
+		TRY(exclude_here(x, j->h, in->session.connector));
+	if (counts)
+		j->h->attempts++;
+	if (in->reason == STORE_NACK_POISON)
+		dead = STORE_DEAD_POISON;
+	else if (counts && j->h->attempts >= x->config->max_attempts)
+		dead = STORE_DEAD_ATTEMPTS;
+	if (dead != STORE_DEAD_NOT)
+		store_job_to_final(x, j, STORE_DEAD, dead);
+	else
+		store_job_to_ready(x, j, in->delay_ms);
+	TRY(store_job_save(x, j));
+	out->result = dead != STORE_DEAD_NOT ? STORE_IS_DEAD : STORE_OK;
+out:
+	return err;
+}
+
+cc_err store_lmdb_nack(
+	struct store_tx *x, const struct store_nack_in *in, struct store_nack_out *out)
+{
+	Queue__Session *session;
+	struct store_job_row j;
+	bool open;
+	cc_err err = CC_OK;
+
+	out->result = STORE_SUPERSEDED;
+	TRY(store_session_current(x, &in->session, &session));
+	if (session == NULL)
+		return CC_OK;
+	TRY(store_job_find(x, in->session.tenant, in->job_id, &j));
+	out->result = j.h != NULL && j.h->state == STORE_DEAD ? STORE_IS_DEAD : STORE_STALE_EPOCH;
+	if (j.h == NULL || !store_job_held_by(j.h, in->session.connector, in->epoch))
+		return CC_OK;
+	TRY(settle_not_issued(x, &j, in, &open));
+	out->result = STORE_INVALID;
+	if (open)
+		return store_job_save(x, &j);
+	TRY(give_back(x, &j, in, out));
+	if (in->reason == STORE_NACK_REFUSED_HERE)
+		TRY(distrust(x, &in->session, session));
+out:
+	return err;
+}

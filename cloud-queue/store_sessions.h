@@ -1,0 +1,209 @@
+/*
+ * Store: jobs as connectors see them: sessions, leases, claims, results.  Part of cloud-queue/store.h,
+ * which says how to call and who may; the rules are those of delivery (docs/protocol.md).
+ */
+#pragma once
+
+#include "cloud-queue/store_words.h"
+
+/* ---- sessions: the connector's side ----------------------------------------------------------- */
+
+struct store_session_open_in {
+	cc_view tenant;
+	cc_view connector;
+	cc_view instance_id; /* 16 bytes */
+	cc_view journal_id;  /* 16 bytes */
+	cc_view nonce;       /* of the last HelloAck; empty: the first ever */
+	cc_view software;
+};
+struct store_session_open_out { /* OK, IDENTITY_CONFLICT, DISABLED, UNKNOWN (not enrolled) */
+	cc_err err;
+	enum store_result result;
+	uint64_t session_epoch;
+	uint8_t nonce[STORE_NONCE_SIZE]; /* new; valid only when the connector used it */
+	uint64_t generation;
+	bool reconnected; /* an older session was open: its connection is to be told SUPERSEDED */
+};
+STORE_OP(session_open);
+
+struct store_held {
+	cc_view job_id;
+	uint32_t epoch;
+	bool claimed, parked, finished;
+};
+/* A page of HeldLeases, or ResumeEnd (`last`, with or without items).  The nonce confirms the one
+ * of session_open.  At `last` what was not listed goes by rule 7. */
+struct store_session_resume_in {
+	struct store_session session;
+	cc_view nonce;
+	const struct store_held *held;
+	size_t held_count; /* <= STORE_HELD_MAX */
+	bool last;
+	uint32_t held_total; /* with last */
+};
+struct store_session_resume_out { /* OK, SUPERSEDED, IDENTITY_CONFLICT (nonce), COUNT_MISMATCH */
+	cc_err err;
+	enum store_result result;
+	const struct store_item_verdict *items; /* KEEP, LOST, ALREADY_DONE(w), CANCELLED */
+	size_t count;
+	uint32_t kept;        /* with last: jobs this connector holds now ... */
+	uint32_t kept_parked; /* ... and how many of them are parked */
+	uint32_t requeued;    /* unlisted and unclaimed: READY again */
+	uint32_t in_doubt;    /* unlisted but claimed: HELD */
+};
+STORE_OP(session_resume);
+
+struct store_key {
+	cc_view key_id;
+	cc_view spki;
+};
+struct store_set_capabilities_in { /* replaces the whole list: gather the pages first */
+	struct store_session session;
+	uint32_t kinds; /* STORE_KIND_BIT */
+	const cc_view *ca_profiles;
+	size_t ca_profile_count;
+	const struct store_key *keys;
+	size_t key_count;
+};
+STORE_PLAIN_OUT(set_capabilities); /* OK, SUPERSEDED */
+STORE_OP(set_capabilities);
+
+struct store_session_close_in { /* the connection is gone; leases survive */
+	struct store_session session;
+};
+STORE_PLAIN_OUT(session_close); /* OK, SUPERSEDED */
+STORE_OP(session_close);
+
+struct store_prior { /* a claim of an earlier holder that is not settled NOT_ISSUED */
+	cc_view ca, csr_sha256, spki_sha256, txid;
+};
+struct store_leased {
+	cc_view job_id;
+	uint32_t epoch;
+	uint32_t run;
+	int64_t lease_ms;
+	enum store_kind kind;
+	cc_view body_sha256;
+	cc_view document; /* packed SignedDocument */
+	cc_view signer;   /* packed SignedDocument: the statement; empty when it is not known */
+	cc_view pfx;
+	const cc_view *passwords;
+	size_t password_count;
+	const struct store_prior *prior;
+	size_t prior_count;
+};
+struct store_lease_in {
+	struct store_session session;
+	size_t max_jobs;  /* 1..STORE_LEASE_MAX */
+	size_t max_bytes; /* of documents, statements, PFX and passwords; 0: no limit */
+};
+struct store_lease_out { /* OK, EMPTY, SUPERSEDED, NOT_RESUMED, SUSPENDED, DISABLED */
+	cc_err err;
+	enum store_result result;
+	const struct store_leased *jobs;
+	size_t count;
+	int64_t next_ms; /* EMPTY: in how many ms the next delayed job of a served route is due;
+	                         * -1: none is known, wait for HINT_READY */
+};
+STORE_OP(lease);
+
+struct store_extend_in {
+	struct store_session session;
+	const struct store_lease_id *leases;
+	size_t count; /* <= STORE_HELD_MAX */
+};
+struct store_extend_out { /* OK, SUPERSEDED */
+	cc_err err;
+	enum store_result result;
+	const struct store_item_verdict *items; /* KEEP(ms), LOST, ALREADY_DONE(w), CANCELLED */
+	size_t count;
+};
+STORE_OP(extend);
+
+struct store_claim {
+	cc_view job_id;
+	uint32_t epoch;
+	cc_view ca;
+	cc_view csr_sha256, spki_sha256; /* 32 bytes */
+	cc_view txid;                    /* 16 bytes */
+};
+struct store_claim_in {
+	struct store_session session;
+	const struct store_claim *claims;
+	size_t count; /* <= STORE_HELD_MAX */
+};
+struct store_claim_out { /* OK, SUPERSEDED */
+	cc_err err;
+	enum store_result result;
+	const struct store_item_verdict
+		*items; /* GRANTED, LOST, ALREADY_DONE(w), CANCELLED, EXPIRED,
+	                                         * CONFLICT (an earlier claim is not NOT_ISSUED) */
+	size_t count;
+};
+STORE_OP(claim);
+
+struct store_park_in {
+	struct store_session session;
+	cc_view job_id;
+	uint32_t epoch;
+	int64_t deadline_ms; /* a duration from now */
+	cc_view ref;         /* the CA's request id, for people */
+};
+struct store_park_out { /* KEEP, LOST, ALREADY_DONE(w), CANCELLED, SUPERSEDED */
+	cc_err err;
+	enum store_result result;
+	struct store_certificate winner;
+};
+STORE_OP(park);
+
+/* No session: a result counts from any session and any epoch that was leased to this connector. */
+struct store_complete_in {
+	cc_view tenant;
+	cc_view connector;
+	cc_view job_id;
+	uint32_t epoch;
+	bool success;
+	cc_view digest; /* SHA-256 of the bundle; same digest: the same result */
+	cc_view bundle; /* packed ResultBundle; a failure: a signed refusal, or empty */
+	struct store_certificate certificate;
+	cc_view error_code; /* failure */
+	cc_view error_detail;
+	uint32_t error_event;
+	bool retryable;
+	enum store_settlement
+		settle; /* failure of a claimed job: what every open claim of it becomes */
+};
+struct store_complete_out {
+	/* SUCCESS: STORED, DUPLICATE_SAME, ALREADY_DONE(w), ALREADY_DEAD, CANCELLED, UNKNOWN_JOB,
+	 * UNKNOWN_ATTEMPT.  FAILURE: the same but UNKNOWN_ATTEMPT, and STALE_EPOCH, INVALID.  TOO_LARGE. */
+	cc_err err;
+	enum store_result result;
+	struct store_certificate winner; /* ALREADY_DONE */
+};
+STORE_OP(complete);
+
+struct store_nack_in {
+	struct store_session session;
+	cc_view job_id;
+	uint32_t epoch;
+	enum store_nack_reason reason;
+	int64_t delay_ms;
+	bool count;      /* raises attempts */
+	bool exclude;    /* not to this connector again for exclude_ms */
+	bool not_issued; /* the open claim of this epoch is settled NOT_ISSUED in the same call */
+	cc_view ca;      /* with not_issued; empty: every open claim of this epoch */
+};
+STORE_PLAIN_OUT(nack); /* OK, STALE_EPOCH, IS_DEAD, SUPERSEDED; INVALID: claimed and not settled */
+STORE_OP(nack);
+
+struct store_settle_in {
+	cc_view tenant;
+	cc_view connector;
+	cc_view job_id;
+	uint32_t epoch;
+	cc_view ca;
+	enum store_settlement outcome;
+	struct store_certificate certificate;
+};
+STORE_PLAIN_OUT(settle); /* OK, DUPLICATE_SAME, CONFLICT, UNKNOWN_ATTEMPT */
+STORE_OP(settle);
