@@ -31,7 +31,7 @@ void committer_stop(struct committer *c); /* accepts NULL */
 
 /* Loop's thread.  Never fails: failures arrive at `done`.  `done` may be NULL. */
 void committer_submit(struct committer *c, commit_apply apply, commit_done done, void *arg);
-size_t committer_waiting(const struct committer *c); /* handed over, `done` not yet called */
+size_t committer_waiting(const struct committer *c);   /* handed over, `done` not yet called */
 uint64_t committer_commits(const struct committer *c); /* transactions committed so far */
 
 /* Called in the loop after each batch's `done`s: the moment to look for work again. */

@@ -1,0 +1,99 @@
+/*
+ * certdevice: the device's side of the main job, for demonstration and tests.
+ */
+#include "cloud-queue/certdevice.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/role.h"
+#include <openssl/pem.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct command {
+	const char *name;
+	int (*run)(int argc, char **argv);
+	const char *help;
+} commands[] = {
+	{"new", certdevice_new, "make a device key"},
+	{"ask", certdevice_ask, "write a request that `certqueuectl sign` turns into a job"},
+	{"open", certdevice_open, "check and open what came back"},
+};
+
+static int print_help(FILE *to, int status)
+{
+	fprintf(to, "usage: certdevice COMMAND [OPTION...]\n\ncommands:\n");
+	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
+		fprintf(to, "  %-5s %s\n", commands[i].name, commands[i].help);
+	fprintf(to, "\n`certdevice COMMAND --help` tells each command's options.\n"
+		    "exit status: 0 ok, 1 failed, 2 usage, 3 refused: a check did not hold\n");
+	return status;
+}
+
+int certdevice_fail(const char *doing, cc_err err)
+{
+	fprintf(stderr, "certdevice: %s: %s\n", doing, cc_err_detail(err));
+	switch (cc_err_category(err)) {
+	case CC_CAT_REJECTED:
+	case CC_CAT_PEER:
+		return EXIT_REFUSED;
+	case CC_CAT_CONFIG:
+		return EXIT_CONFIGURATION;
+	default:
+		return EXIT_FAILED;
+	}
+}
+
+cc_err certdevice_key_read(const char *dir, EVP_PKEY **ret)
+{
+	char *path = file_join(dir, "device.key");
+	cc_secret pem = CC_SECRET_NONE;
+	BIO *bio = NULL;
+	EVP_PKEY *key = NULL;
+	cc_err err = CC_OK;
+
+	TRY(file_read_secret(path, 64 * 1024, &pem));
+	bio = BIO_new_mem_buf(pem.data, (int)pem.size);
+	key = bio ? PEM_read_bio_PrivateKey(bio, NULL, NULL, NULL) : NULL;
+	ENSURE(key != NULL, cc_fail_openssl(path));
+	*ret = key;
+out:
+	BIO_free(bio);
+	cc_secret_free(&pem);
+	free(path);
+	return err;
+}
+
+cc_err certdevice_json_read(const char *path, json_t **ret)
+{
+	cc_blob text = CC_BLOB_NONE;
+	json_error_t where;
+
+	cc_err err = file_read(path, FILE_ANY, 4 * 1024 * 1024, &text);
+	if (err != CC_OK)
+		return err;
+	json_t *value =
+		json_loadb((const char *)text.data, text.size, JSON_REJECT_DUPLICATES, &where);
+	cc_blob_free(&text);
+	if (value == NULL)
+		return cc_fail(
+			CC_MALFORMED, "%s:%d:%d: %s", path, where.line, where.column, where.text);
+	*ret = value;
+	return CC_OK;
+}
+
+int main(int argc, char **argv)
+{
+	log_init("certdevice", LOG_LOGFMT, LOG_WARNING_);
+	if (argc > 1 && strcmp(argv[1], "--help") == 0)
+		return print_help(stdout, EXIT_OK);
+	if (argc > 1 && strcmp(argv[1], "--version") == 0) {
+		printf("certdevice %s\n", CC_RELEASE);
+		return EXIT_OK;
+	}
+	for (size_t i = 0; argc > 1 && i < sizeof(commands) / sizeof(commands[0]); i++) {
+		if (strcmp(commands[i].name, argv[1]) == 0)
+			return commands[i].run(argc - 1, argv + 1);
+	}
+	return print_help(stderr, EXIT_USAGE);
+}

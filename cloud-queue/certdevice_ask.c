@@ -1,0 +1,251 @@
+/*
+ * certdevice new, ask: a device key, and requests as JobDocument JSON.
+ */
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/hash.h"
+#include "base/role.h"
+#include "base/text.h"
+#include "cloud-queue/certdevice.h"
+#include "proto/dsse.h"
+#include <getopt.h>
+#include <openssl/pem.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LIFETIME_S 3600
+
+static cc_err write_key(const char *dir, EVP_PKEY *key)
+{
+	BIO *private_part = BIO_new(BIO_s_secmem());
+	BIO *public_part = BIO_new(BIO_s_mem());
+	char *key_path = file_join(dir, "device.key");
+	char *public_path = file_join(dir, "device.pub");
+	char *data = NULL;
+	cc_err err = CC_OK;
+
+	TRY(file_make_dir(dir, 0700));
+	ENSURE(PEM_write_bio_PrivateKey(private_part, key, NULL, NULL, 0, NULL, NULL) == 1 &&
+			PEM_write_bio_PUBKEY(public_part, key) == 1,
+		cc_fail_openssl("writing the device key"));
+	long size = BIO_get_mem_data(private_part, &data);
+	TRY(file_write_new(key_path, cc_view_of(data, (size_t)size), 0600));
+	size = BIO_get_mem_data(public_part, &data);
+	TRY(file_write_new(public_path, cc_view_of(data, (size_t)size), 0644));
+out:
+	free(public_path);
+	free(key_path);
+	BIO_free(public_part);
+	BIO_free(private_part);
+	return err;
+}
+
+static EVP_PKEY *make_key(const char *type)
+{
+	if (strcmp(type, "rsa-2048") == 0)
+		return EVP_RSA_gen(2048);
+	if (strcmp(type, "rsa-3072") == 0)
+		return EVP_RSA_gen(3072);
+	if (strcmp(type, "ec-p256") == 0)
+		return EVP_EC_gen("P-256");
+	if (strcmp(type, "ec-p384") == 0)
+		return EVP_EC_gen("P-384");
+	return NULL;
+}
+
+int certdevice_new(int argc, char **argv)
+{
+	if (argc != 4 || strcmp(argv[2], "--key") != 0) {
+		bool help = argc > 1 && strcmp(argv[1], "--help") == 0;
+		fprintf(help ? stdout : stderr,
+			"usage: certdevice new DIR --key rsa-2048|rsa-3072|ec-p256|ec-p384\n");
+		return help ? EXIT_OK : EXIT_USAGE;
+	}
+	EVP_PKEY *key = make_key(argv[3]);
+	cc_err err =
+		key ? write_key(argv[1], key) : cc_fail(CC_USAGE, "no key type \"%s\"", argv[3]);
+	EVP_PKEY_free(key);
+	if (err != CC_OK)
+		return certdevice_fail("new", err);
+	printf("%s: device key made\n", argv[1]);
+	return EXIT_OK;
+}
+
+struct ask {
+	const char *kind, *dir, *tenant, *profile, *key_type, *subject, *user, *device, *seal, *out;
+	const char *idempotency, *audience, *pfx;
+	json_t *san;
+};
+
+/* "email=a@b" as {"type": "email", "value": "a@b"}. */
+static cc_err add_san(struct ask *a, const char *text)
+{
+	const char *at = strchr(text, '=');
+	if (at == NULL)
+		return cc_fail(CC_USAGE, "--san TYPE=VALUE, not \"%s\"", text);
+	if (a->san == NULL)
+		a->san = json_array();
+	json_array_append_new(
+		a->san, json_pack("{s:s#, s:s}", "type", text, (int)(at - text), "value", at + 1));
+	return CC_OK;
+}
+
+static cc_err own_spki(const struct ask *a, char **ret)
+{
+	EVP_PKEY *key = NULL;
+	cc_blob spki = CC_BLOB_NONE;
+	cc_err err = CC_OK;
+
+	TRY(certdevice_key_read(a->dir, &key));
+	TRY(dsse_spki(key, &spki));
+	*ret = text_base64_new(cc_blob_view(&spki));
+out:
+	cc_blob_free(&spki);
+	EVP_PKEY_free(key);
+	return err;
+}
+
+static void set_text(json_t *object, const char *name, const char *text)
+{
+	if (text != NULL)
+		json_object_set_new(object, name, json_string(text));
+}
+
+/* holder and device_key, which issue and rewrap share */
+static json_t *for_device(const struct ask *a, const char *spki)
+{
+	json_t *kind = json_object();
+	json_t *holder = json_object();
+	json_t *device = json_pack("{s:s}", "spki", spki);
+
+	set_text(holder, "user_id", a->user);
+	set_text(holder, "device_id", a->device);
+	set_text(device, "seal", a->seal);
+	json_object_set_new(kind, "holder", holder);
+	json_object_set_new(kind, "device_key", device);
+	return kind;
+}
+
+static cc_err kind_of(const struct ask *a, json_t **ret)
+{
+	char *spki = NULL;
+	json_t *kind = NULL;
+
+	if (strcmp(a->kind, "chain") == 0) {
+		*ret = json_pack("{s:s}", "ca_profile", a->profile ? a->profile : "");
+		return CC_OK;
+	}
+	cc_err err = own_spki(a, &spki);
+	if (err != CC_OK)
+		return err;
+	kind = for_device(a, spki);
+	free(spki);
+	if (strcmp(a->kind, "issue") == 0) {
+		set_text(kind, "ca_profile", a->profile);
+		set_text(kind, "key_type", a->key_type);
+		set_text(kind, "subject", a->subject);
+		set_text(kind, "pfx_profile", a->pfx);
+		if (a->san != NULL)
+			json_object_set(kind, "san", a->san);
+	}
+	*ret = kind;
+	return CC_OK;
+}
+
+static cc_err write_request(const struct ask *a)
+{
+	uint8_t random[16];
+	json_t *kind = NULL;
+	json_t *request = NULL;
+	char *text = NULL;
+	char *key = NULL;
+	cc_err err = CC_OK;
+
+	TRY(kind_of(a, &kind));
+	random_bytes(random, sizeof(random));
+	key = a->idempotency ? cc_strdup(a->idempotency)
+			     : text_hex_new(cc_view_of(random, sizeof(random)));
+	int64_t now = clock_realtime_s();
+	request = json_pack("{s:i, s:s, s:s, s:I, s:I, s:O}", "version", 1, "tenant", a->tenant,
+		"idempotency_key", key, "not_before_s", (json_int_t)(now - 60), "not_after_s",
+		(json_int_t)(now + LIFETIME_S), a->kind, kind);
+	set_text(request, "audience", a->audience);
+	text = json_dumps(request, JSON_INDENT(1));
+	if (a->out != NULL)
+		TRY(file_write_atomic(a->out, cc_view_text(text), 0644));
+	else
+		printf("%s\n", text);
+out:
+	free(text);
+	free(key);
+	json_decref(request);
+	json_decref(kind);
+	return err;
+}
+
+static int ask_usage(FILE *to, int status)
+{
+	fprintf(to, "usage: certdevice ask issue|rewrap|chain --tenant NAME [OPTION...]\n"
+		    "  --dir DIR            the device (issue, rewrap)\n"
+		    "  --profile NAME       CA profile (issue, chain)\n"
+		    "  --key-type TYPE      rsa-2048, ec-p256, ...\n"
+		    "  --subject DN         RFC 4514\n"
+		    "  --san TYPE=VALUE     email, dns, uri, ip, upn; several times\n"
+		    "  --user ID --device ID --seal FORM --pfx PROFILE --audience NAME "
+		    "--idempotency-key KEY\n"
+		    "  --out FILE           default: standard output\n");
+	return status;
+}
+
+static int ask_options(struct ask *a, int argc, char **argv)
+{
+	static const struct option options[] = {{"dir", required_argument, NULL, 'd'},
+		{"tenant", required_argument, NULL, 't'}, {"profile", required_argument, NULL, 'p'},
+		{"key-type", required_argument, NULL, 'k'},
+		{"subject", required_argument, NULL, 's'}, {"san", required_argument, NULL, 'n'},
+		{"user", required_argument, NULL, 'u'}, {"device", required_argument, NULL, 'v'},
+		{"seal", required_argument, NULL, 'l'}, {"pfx", required_argument, NULL, 'x'},
+		{"audience", required_argument, NULL, 'a'},
+		{"idempotency-key", required_argument, NULL, 'i'},
+		{"out", required_argument, NULL, 'o'}, {NULL, 0, NULL, 0}};
+	const struct {
+		int option;
+		const char **to;
+	} places[] = {{'d', &a->dir}, {'t', &a->tenant}, {'p', &a->profile}, {'k', &a->key_type},
+		{'s', &a->subject}, {'u', &a->user}, {'v', &a->device}, {'l', &a->seal},
+		{'x', &a->pfx}, {'a', &a->audience}, {'i', &a->idempotency}, {'o', &a->out}};
+	int option;
+
+	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		bool known = option == 'n' && add_san(a, optarg) == CC_OK;
+		for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+			if (places[i].option == option) {
+				*places[i].to = optarg;
+				known = true;
+			}
+		}
+		if (!known)
+			return EXIT_USAGE;
+	}
+	return a->tenant != NULL ? -1 : EXIT_USAGE;
+}
+
+int certdevice_ask(int argc, char **argv)
+{
+	struct ask a = {0};
+
+	if (argc > 1 && strcmp(argv[1], "--help") == 0)
+		return ask_usage(stdout, EXIT_OK);
+	if (argc < 2 || argv[1][0] == '-')
+		return ask_usage(stderr, EXIT_USAGE);
+	a.kind = argv[1];
+	int status = ask_options(&a, argc - 1, argv + 1);
+	if (status >= 0 || (a.dir == NULL && strcmp(a.kind, "chain") != 0)) {
+		json_decref(a.san);
+		return ask_usage(stderr, EXIT_USAGE);
+	}
+	cc_err err = write_request(&a);
+	json_decref(a.san);
+	return err == CC_OK ? EXIT_OK : certdevice_fail("ask", err);
+}
