@@ -1,0 +1,64 @@
+# What every system test starts with: a stage that is taken down whatever happens.
+# Sourced with $1 = build directory.
+set -euo pipefail
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+build=$1
+. "$top/deploy/stage.sh"
+. "$top/deploy/main-job.sh"
+
+# Exit status 77: ctest counts it as skipped, and the reason is printed.
+test_skip() {
+	echo "SKIPPED: $*"
+	exit 77
+}
+
+test_fail() {
+	stage_say "FAIL: $*"
+	exit 1
+}
+
+# test_expect WHAT COMMAND...
+test_expect() {
+	local what=$1
+	shift
+	if "$@"; then
+		echo "ok: $what"
+	else
+		test_fail "$what"
+	fi
+}
+
+test_finish() {
+	local status=$?
+	trap - EXIT
+	[ $status -eq 0 ] || [ $status -eq 77 ] || stage_logs
+	stage_down
+	exit $status
+}
+trap test_finish EXIT
+trap 'exit 130' INT TERM
+
+# Pid of a role of this stage's connector: role_pid keyvault | connector | ca-runner
+role_pid() {
+	ctl --json status | /usr/bin/python3 -c '
+import json, sys
+for p in json.load(sys.stdin)["processes"]:
+    if p["role"] == sys.argv[1]:
+        print(p["pid"])
+        break' "$1"
+}
+
+# Submit signed jobs with these names; ids in the array IDS, in order.
+submit_jobs() {
+	local files=() name
+	for name in "$@"; do files+=("$STAGE/jobs/$name.job.json"); done
+	mapfile -t IDS < <(queuectl submit "${API[@]}" "${files[@]}")
+	[ "${#IDS[@]}" -eq "$#" ] || test_fail "submitted $# jobs, got ${#IDS[@]} ids"
+}
+
+stage_up() {
+	stage_new "$build"
+	stage_queue_up
+	stage_connector_up
+	stage_enroll
+}
