@@ -1,0 +1,299 @@
+/*
+ * Ledger: one database, "tenant NUL job id" to {version, time, state, CSR digest, answer}.
+ */
+#include "ca-backends/ledger.h"
+#include "base/clock.h"
+#include "base/committer.h"
+#include "base/text.h"
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MAP_BYTES   (UINT64_C(1) << 30)
+#define VERSION     1
+#define HEAD_SIZE   (1 + 8 + 1 + SHA256_SIZE)
+#define PRUNE_BATCH 500
+
+enum { ENTRIES, DATABASES };
+enum { ASKED = 1, ISSUED = 2 };
+
+static const char *const names[DATABASES] = {"entries"};
+
+struct ledger {
+	struct db *db;
+	struct committer *committer;
+	struct op *open; /* handed over and not done */
+};
+
+/* One change on its way through the committer. */
+struct op {
+	struct ledger *ledger;
+	struct op *next, *previous;
+	cc_blob key, head, answer;
+	bool issued;
+	enum ledger_state state; /* of a claim: what was found */
+	cc_blob found;
+	ledger_claimed claimed;
+	ledger_recorded recorded;
+	void *arg;
+};
+
+struct entry {
+	int64_t time_s;
+	bool issued;
+	cc_view csr_sha256, answer;
+};
+
+static cc_err parse_entry(cc_view value, struct entry *ret)
+{
+	if (value.size < HEAD_SIZE || value.data[0] != VERSION)
+		return cc_fail(CC_CORRUPT, "ledger: an entry of %zu bytes, version %d", value.size,
+			value.size > 0 ? value.data[0] : 0);
+	ret->time_s = (int64_t)cc_get_u64(value.data + 1);
+	ret->issued = value.data[9] == ISSUED;
+	ret->csr_sha256 = cc_view_part(value, 10, SHA256_SIZE);
+	ret->answer = cc_view_part(value, HEAD_SIZE, value.size);
+	return CC_OK;
+}
+
+static cc_blob make_key(const struct ledger_key *key)
+{
+	cc_blob b = CC_BLOB_NONE;
+
+	cc_blob_append(&b, key->tenant);
+	cc_blob_append_byte(&b, 0);
+	cc_blob_append(&b, key->job_id);
+	return b;
+}
+
+static void make_value(cc_view csr_sha256, bool issued, cc_view answer, cc_blob *ret)
+{
+	cc_blob_clear(ret);
+	cc_blob_append_byte(ret, VERSION);
+	cc_blob_append_u64(ret, (uint64_t)clock_realtime_s());
+	cc_blob_append_byte(ret, issued ? ISSUED : ASKED);
+	cc_blob_append(ret, csr_sha256);
+	cc_blob_append(ret, answer);
+}
+
+/* What stands there for this key, judged for this CSR; views into the transaction. */
+static cc_err look(const struct db *d, MDB_txn *txn, cc_view key, cc_view csr_sha256,
+	enum ledger_state *ret_state, cc_view *ret_answer)
+{
+	struct entry e;
+	cc_view value;
+	cc_err err = db_get(d, txn, ENTRIES, key, &value);
+
+	*ret_answer = CC_VIEW_NONE;
+	if (err == CC_NOT_FOUND) {
+		*ret_state = LEDGER_NEW;
+		return CC_OK;
+	}
+	if (err != CC_OK)
+		return err;
+	err = parse_entry(value, &e);
+	if (err != CC_OK)
+		return err;
+	if (!cc_view_equal(e.csr_sha256, csr_sha256)) {
+		*ret_state = LEDGER_OTHER;
+	} else if (e.issued) {
+		*ret_state = LEDGER_ISSUED;
+		*ret_answer = e.answer;
+	} else {
+		*ret_state = LEDGER_ASKED;
+	}
+	return CC_OK;
+}
+
+/* ---- open and close ---- */
+
+cc_err ledger_open(const char *dir, struct ledger **ret)
+{
+	struct ledger *l = cc_alloc(sizeof(*l));
+	cc_err err = CC_OK;
+
+	TRY(db_open(dir, MAP_BYTES, names, DATABASES, &l->db));
+	*ret = l;
+	l = NULL;
+out:
+	free(l);
+	return err;
+}
+
+cc_err ledger_start(
+	struct ledger *l, struct loop *loop, void (*fatal)(void *arg, cc_err err), void *arg)
+{
+	return committer_start(l->db, loop, fatal, arg, &l->committer);
+}
+
+static struct op *new_op(struct ledger *l, const struct ledger_key *key, void *arg)
+{
+	struct op *o = cc_alloc(sizeof(*o));
+
+	assert(key->csr_sha256.size == SHA256_SIZE);
+	o->ledger = l;
+	o->arg = arg;
+	o->key = make_key(key);
+	o->head = cc_blob_copy(key->csr_sha256);
+	o->next = l->open;
+	if (o->next != NULL)
+		o->next->previous = o;
+	l->open = o;
+	return o;
+}
+
+static void free_op(struct op *o)
+{
+	if (o->previous != NULL)
+		o->previous->next = o->next;
+	else
+		o->ledger->open = o->next;
+	if (o->next != NULL)
+		o->next->previous = o->previous;
+	cc_blob_free(&o->key);
+	cc_blob_free(&o->head);
+	cc_blob_free(&o->answer);
+	cc_blob_free(&o->found);
+	free(o);
+}
+
+void ledger_close(struct ledger *l)
+{
+	if (l == NULL)
+		return;
+	committer_stop(l->committer);
+	while (l->open != NULL)
+		free_op(l->open);
+	db_close(l->db);
+	free(l);
+}
+
+/* ---- claim and record ---- */
+
+static cc_err apply_claim(struct db *d, MDB_txn *txn, void *arg)
+{
+	struct op *o = arg;
+	cc_blob value = CC_BLOB_NONE;
+	cc_view answer;
+	cc_err err = CC_OK;
+
+	cc_blob_free(&o->found);
+	TRY(look(d, txn, cc_blob_view(&o->key), cc_blob_view(&o->head), &o->state, &answer));
+	o->found = cc_blob_copy(answer);
+	if (o->state != LEDGER_NEW)
+		goto out;
+	make_value(cc_blob_view(&o->head), false, CC_VIEW_NONE, &value);
+	TRY(db_put(d, txn, ENTRIES, cc_blob_view(&o->key), cc_blob_view(&value)));
+out:
+	cc_blob_free(&value);
+	return err;
+}
+
+static void claim_done(void *arg, cc_err err)
+{
+	struct op *o = arg;
+
+	o->claimed(o->arg, err, o->state, cc_blob_view(&o->found));
+	free_op(o);
+}
+
+void ledger_claim(struct ledger *l, const struct ledger_key *key, ledger_claimed done, void *arg)
+{
+	struct op *o = new_op(l, key, arg);
+
+	o->claimed = done;
+	committer_submit(l->committer, apply_claim, claim_done, o);
+}
+
+static cc_err apply_record(struct db *d, MDB_txn *txn, void *arg)
+{
+	struct op *o = arg;
+	enum ledger_state state;
+	cc_blob value = CC_BLOB_NONE;
+	cc_view answer;
+	cc_err err = CC_OK;
+
+	TRY(look(d, txn, cc_blob_view(&o->key), cc_blob_view(&o->head), &state, &answer));
+	ENSURE(state != LEDGER_OTHER,
+		cc_fail(CC_CONFLICT, "ledger: an answer for a CSR that was not claimed"));
+	if (state == LEDGER_ISSUED)
+		goto out;
+	make_value(cc_blob_view(&o->head), o->issued, cc_blob_view(&o->answer), &value);
+	TRY(db_put(d, txn, ENTRIES, cc_blob_view(&o->key), cc_blob_view(&value)));
+out:
+	cc_blob_free(&value);
+	return err;
+}
+
+static void record_done(void *arg, cc_err err)
+{
+	struct op *o = arg;
+
+	o->recorded(o->arg, err);
+	free_op(o);
+}
+
+void ledger_record(struct ledger *l, const struct ledger_key *key, bool issued, cc_view answer,
+	ledger_recorded done, void *arg)
+{
+	struct op *o = new_op(l, key, arg);
+
+	o->recorded = done;
+	o->issued = issued;
+	o->answer = cc_blob_copy(answer);
+	committer_submit(l->committer, apply_record, record_done, o);
+}
+
+cc_err ledger_find(const struct ledger *l, const struct ledger_key *key,
+	enum ledger_state *ret_state, cc_blob *ret_answer)
+{
+	cc_blob k = make_key(key);
+	MDB_txn *txn = NULL;
+	enum ledger_state state;
+	cc_view answer;
+	cc_err err = CC_OK;
+
+	TRY(db_read_begin(l->db, &txn));
+	TRY(look(l->db, txn, cc_blob_view(&k), key->csr_sha256, &state, &answer));
+	*ret_state = state;
+	if (state == LEDGER_ISSUED)
+		*ret_answer = cc_blob_copy(answer);
+out:
+	if (txn != NULL)
+		db_read_end(txn);
+	cc_blob_free(&k);
+	return err;
+}
+
+/* ---- prune ---- */
+
+static cc_err apply_prune(struct db *d, MDB_txn *txn, void *arg)
+{
+	int64_t before = clock_realtime_s() - LEDGER_KEEP_S;
+	struct db_cursor cursor = {0};
+	cc_blob old[PRUNE_BATCH] = {0};
+	size_t count = 0;
+	cc_err err = CC_OK;
+
+	(void)arg;
+	TRY(db_scan(d, txn, ENTRIES, CC_VIEW_NONE, CC_VIEW_NONE, &cursor));
+	while (count < PRUNE_BATCH && db_next(&cursor, &err)) {
+		struct entry e;
+		TRY(parse_entry(cursor.value, &e));
+		if (e.time_s < before)
+			old[count++] = cc_blob_copy(cursor.key);
+	}
+	TRY(err);
+	for (size_t i = 0; i < count; i++)
+		TRY(db_delete(d, txn, ENTRIES, cc_blob_view(&old[i])));
+out:
+	db_scan_end(&cursor);
+	for (size_t i = 0; i < count; i++)
+		cc_blob_free(&old[i]);
+	return err;
+}
+
+void ledger_prune(struct ledger *l)
+{
+	committer_submit(l->committer, apply_prune, NULL, NULL);
+}

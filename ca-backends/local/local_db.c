@@ -1,0 +1,245 @@
+/*
+ * local: what was issued and what was revoked.
+ *
+ * Databases: "issued" serial to DER; "request" (tenant NUL job id CSR digest) to serial; "revoked"
+ * serial to {time, reason}; "meta".  The backend's thread is the only writer, so a change is one
+ * transaction of its own here, and on disk when the function returns.
+ */
+#include "ca-backends/local/local_int.h"
+#include "base/db.h"
+#include <stdlib.h>
+#include <string.h>
+
+#define MAP_BYTES    (UINT64_C(8) << 30)
+#define FORMAT       1
+#define REVOKED_SIZE (8 + 1)
+
+enum { ISSUED, REQUEST, REVOKED, META, DATABASES };
+
+static const char *const names[DATABASES] = {"issued", "request", "revoked", "meta"};
+static const char format_key[] = "format", crl_key[] = "crl";
+
+struct local_db {
+	struct db *db;
+};
+
+static cc_err begin(const struct local_db *d, MDB_txn **ret)
+{
+	return db_error(d->db, mdb_txn_begin(db_env(d->db), NULL, 0, ret), "begin");
+}
+
+/* Ends the transaction either way. */
+static cc_err end(const struct local_db *d, MDB_txn *txn, cc_err err)
+{
+	if (txn == NULL)
+		return err;
+	if (err != CC_OK) {
+		mdb_txn_abort(txn);
+		return err;
+	}
+	return db_error(d->db, mdb_txn_commit(txn), "commit");
+}
+
+static cc_err put_number(const struct local_db *d, MDB_txn *txn, const char *key, uint64_t number)
+{
+	cc_blob value = CC_BLOB_NONE;
+	cc_err err;
+
+	cc_blob_append_u64(&value, number);
+	err = db_put(d->db, txn, META, cc_view_text(key), cc_blob_view(&value));
+	cc_blob_free(&value);
+	return err;
+}
+
+static cc_err get_number(const struct local_db *d, MDB_txn *txn, const char *key, uint64_t *ret)
+{
+	cc_view value;
+	cc_err err = db_get(d->db, txn, META, cc_view_text(key), &value);
+
+	if (err != CC_OK)
+		return err;
+	if (value.size != 8)
+		return cc_fail(CC_CORRUPT, "%s: %s", db_dir(d->db), key);
+	*ret = cc_get_u64(value.data);
+	return CC_OK;
+}
+
+static cc_err check_format(const struct local_db *d)
+{
+	MDB_txn *txn = NULL;
+	uint64_t format = 0;
+	cc_err err = CC_OK;
+
+	TRY(db_read_begin(d->db, &txn));
+	err = get_number(d, txn, format_key, &format);
+	ENSURE(err == CC_OK && format == FORMAT,
+		cc_fail(CC_CORRUPT,
+			"%s: not this CA's database; without it certificates would be forgotten: "
+			"restore it",
+			db_dir(d->db)));
+out:
+	if (txn != NULL)
+		db_read_end(txn);
+	return err;
+}
+
+static cc_err write_format(const struct local_db *d)
+{
+	MDB_txn *txn = NULL;
+	cc_err err = CC_OK;
+
+	TRY(begin(d, &txn));
+	TRY(put_number(d, txn, format_key, FORMAT));
+	TRY(put_number(d, txn, crl_key, 0));
+out:
+	return end(d, txn, err);
+}
+
+cc_err local_db_open(const char *dir, bool make, struct local_db **ret)
+{
+	struct local_db *d = cc_alloc(sizeof(*d));
+	cc_err err = CC_OK;
+
+	TRY(db_open(dir, MAP_BYTES, names, DATABASES, &d->db));
+	if (make)
+		TRY(write_format(d));
+	TRY(check_format(d));
+	*ret = d;
+	d = NULL;
+out:
+	local_db_close(d);
+	return err;
+}
+
+void local_db_close(struct local_db *d)
+{
+	if (d == NULL)
+		return;
+	db_close(d->db);
+	free(d);
+}
+
+static cc_blob request_key(const struct local_request *r)
+{
+	cc_blob key = CC_BLOB_NONE;
+
+	cc_blob_append(&key, r->tenant);
+	cc_blob_append_byte(&key, 0);
+	cc_blob_append(&key, r->job_id);
+	cc_blob_append(&key, r->csr_sha256);
+	return key;
+}
+
+cc_err local_db_find(const struct local_db *d, const struct local_request *r, cc_blob *ret_der)
+{
+	cc_blob key = request_key(r);
+	MDB_txn *txn = NULL;
+	cc_view serial, der;
+	cc_err err = CC_OK;
+
+	TRY(db_read_begin(d->db, &txn));
+	TRY(db_get(d->db, txn, REQUEST, cc_blob_view(&key), &serial));
+	err = db_get(d->db, txn, ISSUED, serial, &der);
+	ENSURE(err != CC_NOT_FOUND,
+		cc_fail(CC_CORRUPT, "%s: a request without its certificate", db_dir(d->db)));
+	TRY(err);
+	*ret_der = cc_blob_copy(der);
+out:
+	if (txn != NULL)
+		db_read_end(txn);
+	cc_blob_free(&key);
+	return err;
+}
+
+cc_err local_db_add(struct local_db *d, const struct local_request *r,
+	const uint8_t serial[LOCAL_SERIAL_SIZE], cc_view der)
+{
+	cc_blob key = request_key(r);
+	cc_view number = cc_view_of(serial, LOCAL_SERIAL_SIZE);
+	MDB_txn *txn = NULL;
+	cc_err err = CC_OK;
+
+	TRY(begin(d, &txn));
+	TRY(db_put_new(d->db, txn, ISSUED, number, der));
+	TRY(db_put_new(d->db, txn, REQUEST, cc_blob_view(&key), number));
+out:
+	cc_blob_free(&key);
+	return end(d, txn, err);
+}
+
+cc_err local_db_revoke(struct local_db *d, cc_view serial, int64_t now_s, uint32_t reason)
+{
+	cc_blob value = CC_BLOB_NONE;
+	MDB_txn *txn = NULL;
+	cc_view there;
+	cc_err err = CC_OK;
+
+	TRY(begin(d, &txn));
+	TRY(db_get(d->db, txn, ISSUED, serial, &there));
+	cc_blob_append_u64(&value, (uint64_t)now_s);
+	cc_blob_append_byte(&value, (uint8_t)reason);
+	err = db_put_new(d->db, txn, REVOKED, serial, cc_blob_view(&value));
+	if (err == CC_CONFLICT)
+		err = CC_OK;
+out:
+	cc_blob_free(&value);
+	return end(d, txn, err);
+}
+
+struct walk {
+	local_revoked_fn revoked;
+	local_issued_fn issued;
+	void *arg;
+};
+
+static cc_err visit(const struct local_db *d, const struct walk *w, cc_view key, cc_view value)
+{
+	if (w->issued != NULL)
+		return w->issued(w->arg, key, value);
+	if (value.size != REVOKED_SIZE)
+		return cc_fail(CC_CORRUPT, "%s: a revocation", db_dir(d->db));
+	return w->revoked(w->arg, key, (int64_t)cc_get_u64(value.data), value.data[8]);
+}
+
+static cc_err walk(const struct local_db *d, size_t dbi, const struct walk *w)
+{
+	struct db_cursor cursor = {0};
+	MDB_txn *txn = NULL;
+	cc_err err = CC_OK;
+
+	TRY(db_read_begin(d->db, &txn));
+	TRY(db_scan(d->db, txn, dbi, CC_VIEW_NONE, CC_VIEW_NONE, &cursor));
+	while (db_next(&cursor, &err))
+		TRY(visit(d, w, cursor.key, cursor.value));
+out:
+	db_scan_end(&cursor);
+	if (txn != NULL)
+		db_read_end(txn);
+	return err;
+}
+
+cc_err local_db_each_revoked(const struct local_db *d, local_revoked_fn fn, void *arg)
+{
+	return walk(d, REVOKED, &(struct walk){.revoked = fn, .arg = arg});
+}
+
+cc_err local_db_each_issued(const struct local_db *d, local_issued_fn fn, void *arg)
+{
+	return walk(d, ISSUED, &(struct walk){.issued = fn, .arg = arg});
+}
+
+cc_err local_db_next_crl(struct local_db *d, uint64_t *ret)
+{
+	MDB_txn *txn = NULL;
+	uint64_t number = 0;
+	cc_err err = CC_OK;
+
+	TRY(begin(d, &txn));
+	TRY(get_number(d, txn, crl_key, &number));
+	TRY(put_number(d, txn, crl_key, ++number));
+out:
+	err = end(d, txn, err);
+	if (err == CC_OK)
+		*ret = number;
+	return err;
+}
