@@ -101,11 +101,13 @@ static cc_err let_in(struct door_admin *d, int fd, const struct ucred *peer)
 		cc_fail(CC_DENIED, "the process is one of the daemon's own roles"));
 	ENSURE(s, cc_fail(CC_BUSY, "too many sessions"));
 	*s = (struct session){.door = d, .uid = peer->uid, .pid = (uint32_t)peer->pid};
-	TRY(chan_new(d->vault->loop, fd, &events, s, CC_VIEW_NONE, NULL, &s->chan));
+	err = chan_new(d->vault->loop, fd, &events, s, CC_VIEW_NONE, NULL, &s->chan);
+	fd = -1; /* the channel's now, also when it failed */
+	TRY(err);
 	s->number = ++d->numbers;
-	return CC_OK;
 out:
-	close(fd);
+	if (fd >= 0)
+		close(fd);
 	return err;
 }
 

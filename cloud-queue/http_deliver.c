@@ -1,0 +1,210 @@
+/*
+ * user-pfx:deliver: signed Rewrap documents of one user, one for each record, as one batch.
+ *
+ * All are checked before any is enqueued: one fault, or a record that is not there, and none is
+ * taken.  Enqueueing is by item then, each idempotent by its own signed key, so that the same
+ * request again completes what a crash cut off.
+ */
+#include "base/hash.h"
+#include "base/text.h"
+#include "cloud-queue/http_graph.h"
+#include "cloud-queue/http_routes.h"
+#include "cloud-queue/http_server.h"
+#include "cloud-queue/http_submit.h"
+#include "cloud-queue/queue_int.h"
+#include "proto/codec.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ITEMS_MAX 100u
+
+struct deliver {
+	struct http_request *request;
+	json_t *body;
+	char batch_id[129];
+	struct http_submit *items;
+	size_t count, left;
+};
+
+static void deliver_free(struct deliver *d)
+{
+	for (size_t i = 0; i < d->count; i++)
+		http_submit_clear(&d->items[i]);
+	free(d->items);
+	json_decref(d->body);
+	free(d);
+}
+
+/* ---- after all are enqueued ---- */
+
+static json_t *item_json(const struct http_submit *s)
+{
+	json_t *to;
+
+	if (s->fault.status)
+		return json_pack("{s:i, s:s, s:s}", "status", s->fault.status, "code",
+			s->fault.code, "detail", s->fault.detail);
+	to = http_submit_json(s);
+	json_object_set_new(to, "status", json_integer(s->result == STORE_NEW ? 202 : 200));
+	return to;
+}
+
+static void on_enqueued(struct http_submit *s)
+{
+	struct deliver *d = s->arg;
+	json_t *jobs, *answer;
+
+	if (--d->left > 0)
+		return;
+	jobs = json_array();
+	for (size_t i = 0; i < d->count; i++)
+		json_array_append_new(jobs, item_json(&d->items[i]));
+	answer = json_pack("{s:s, s:o}", "batch_id", d->batch_id, "jobs", jobs);
+	http_answer_json(d->request, 202, answer);
+	deliver_free(d);
+}
+
+/* ---- after all are checked ---- */
+
+static bool same_user(const struct deliver *d, const struct http_submit *s)
+{
+	return cc_view_equal(
+		codec_view(d->items[0].record->user_id), codec_view(s->record->user_id));
+}
+
+static bool repeated(const struct deliver *d, size_t at)
+{
+	for (size_t i = 0; i < at; i++) {
+		if (cc_view_equal(codec_view(d->items[i].job->rewrap->record_id),
+			    codec_view(d->items[at].job->rewrap->record_id)))
+			return true;
+	}
+	return false;
+}
+
+static void judge_item(const struct deliver *d, size_t i)
+{
+	struct http_submit *s = &d->items[i];
+	char pointer[32];
+
+	snprintf(pointer, sizeof(pointer), "/jobs/%zu", i);
+	if (s->fault.status)
+		snprintf(s->fault.pointer, sizeof(s->fault.pointer), "%s", pointer);
+	else if (!s->record)
+		http_fault_set(&s->fault, 422, "key_mismatch", pointer, "not a Rewrap document");
+	else if (d->items[0].record && !same_user(d, s))
+		http_fault_set(&s->fault, 422, "key_mismatch", pointer, "another user's record");
+	else if (d->items[0].record && repeated(d, i))
+		http_fault_set(&s->fault, 422, "key_mismatch", pointer, "the same record twice");
+}
+
+static void on_checked(struct http_submit *s)
+{
+	struct deliver *d = s->arg;
+
+	if (--d->left > 0)
+		return;
+	for (size_t i = 0; i < d->count; i++) {
+		judge_item(d, i);
+		if (d->items[i].fault.status) {
+			http_fault_answer(d->request, &d->items[i].fault);
+			deliver_free(d);
+			return;
+		}
+	}
+	d->left = d->count;
+	for (size_t i = 0; i < d->count; i++) {
+		d->items[i].done = on_enqueued;
+		http_submit_enqueue(&d->items[i]);
+	}
+}
+
+/* ---- the request ---- */
+
+static void take_batch_id(struct deliver *d, cc_view given)
+{
+	uint8_t bytes[12];
+	cc_blob text = CC_BLOB_NONE;
+
+	if (given.size == 0) {
+		random_bytes(bytes, sizeof(bytes));
+		cc_blob_printf(&text, "deliver-");
+		text_hex(cc_view_of(bytes, sizeof(bytes)), &text);
+		given = cc_blob_view(&text);
+	}
+	memcpy(d->batch_id, given.data, given.size);
+	d->batch_id[given.size] = '\0';
+	cc_blob_free(&text);
+}
+
+static bool parse_item(struct deliver *d, const json_t *from, enum store_priority priority,
+	struct http_fault *fault)
+{
+	struct http_submit *s = &d->items[d->count];
+	char pointer[32];
+
+	snprintf(pointer, sizeof(pointer), "/jobs/%zu", d->count);
+	if (json_object_size(from) != 3) {
+		http_fault_set(fault, 400, "unknown_member", pointer,
+			"document, document_type and signatures, nothing else");
+		return false;
+	}
+	if (!http_submit_parse(from, DOC_JOB, pointer, &s->document, fault))
+		return false;
+	s->queue = http_request_queue(d->request);
+	s->tenant = http_request_tenant(d->request);
+	s->priority = priority;
+	s->batch_id = cc_view_text(d->batch_id);
+	s->done = on_checked;
+	s->arg = d;
+	d->count++;
+	return true;
+}
+
+static bool parse(struct deliver *d, struct http_fault *fault)
+{
+	const json_t *jobs = json_object_get(d->body, "jobs");
+	enum store_priority priority = STORE_NORMAL;
+	cc_view batch = CC_VIEW_NONE;
+	size_t i;
+	json_t *one;
+
+	if (!http_submit_priority(json_object_get(d->body, "priority"), &priority, fault) ||
+		!http_submit_batch(json_object_get(d->body, "batch_id"), &batch, fault))
+		return false;
+	if (json_array_size(jobs) == 0 || json_array_size(jobs) > ITEMS_MAX) {
+		http_fault_set(fault, 400, "malformed_json", "/jobs", "1 to 100 signed documents");
+		return false;
+	}
+	take_batch_id(d, batch);
+	d->items = cc_alloc(json_array_size(jobs) * sizeof(*d->items));
+	json_array_foreach(jobs, i, one)
+	{
+		if (!parse_item(d, one, priority, fault))
+			return false;
+	}
+	return true;
+}
+
+void http_deliver_post(struct http_request *r)
+{
+	static const char *const members[] = {"jobs", "priority", "batch_id", NULL};
+	struct http_fault fault = {0};
+	json_t *body = NULL;
+	struct deliver *d;
+
+	if (!http_request_json(r, members, &body))
+		return;
+	d = cc_alloc(sizeof(*d));
+	d->request = r;
+	d->body = body;
+	if (!parse(d, &fault)) {
+		http_fault_answer(r, &fault);
+		deliver_free(d);
+		return;
+	}
+	d->left = d->count;
+	for (size_t i = 0; i < d->count; i++)
+		http_submit_check(&d->items[i]);
+}

@@ -1,0 +1,23 @@
+/*
+ * Waiters: requests that are answered when a job is final, or after a time.
+ *
+ * Loop's thread.  The store's hint wakes them; the time-out covers a hint that was missed.
+ */
+#pragma once
+
+#include "base/loop.h"
+#include "base/text.h"
+
+struct queue;
+struct http_waiters; /* all of a queue; opaque */
+struct http_waiter;  /* one; opaque */
+
+cc_err http_waiters_open(struct queue *q, struct http_waiters **ret) CC_MUST_USE;
+void http_waiters_free(struct http_waiters *w); /* accepts NULL; none may be left */
+/* Let all go on now: the queue is stopping. */
+void http_waiters_wake_all(struct http_waiters *w);
+
+/* `fn` is called once, from the loop; it frees the waiter. */
+struct http_waiter *http_waiter_new(struct queue *q, cc_view tenant,
+	const uint8_t job_id[JOB_ID_SIZE], int64_t in_ms, loop_fn fn, void *arg);
+void http_waiter_free(struct http_waiter *w); /* accepts NULL */
