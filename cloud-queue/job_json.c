@@ -13,7 +13,6 @@
 #include <string.h>
 
 #define VALUE_MAX (192u * 1024u)
-#define PLACE_MAX 256
 
 static const char *const binary_fields[] = {"spki", "certificate_chain", "pfx_sha256", "key_id",
 	"sha256", "issuer", "serial", "body", "signature", "job_id", "job_sha256", "device_spki",
@@ -146,7 +145,6 @@ static cc_err set_value(
 static cc_err set_list(ProtobufCMessage *message, const ProtobufCFieldDescriptor *field,
 	const json_t *from, const char *place)
 {
-	char item[PLACE_MAX];
 	size_t count = json_array_size(from);
 	size_t *n = (size_t *)(void *)((uint8_t *)message + field->quantifier_offset);
 	uint8_t **list = (uint8_t **)(void *)((uint8_t *)message + field->offset);
@@ -157,9 +155,11 @@ static cc_err set_list(ProtobufCMessage *message, const ProtobufCFieldDescriptor
 			CODEC_REPEATED_MAX));
 	*list = cc_alloc((count + 1) * sizeof(ProtobufCBinaryData));
 	for (size_t i = 0; i < count; i++) {
-		snprintf(item, sizeof(item), "%s/%zu", place, i);
+		char *item = cc_asprintf("%s/%zu", place, i);
 		*n = i + 1;
-		TRY(set_value(field, json_array_get(from, i), item, slot(message, field, i)));
+		err = set_value(field, json_array_get(from, i), item, slot(message, field, i));
+		free(item);
+		TRY(err);
 	}
 out:
 	return err;
@@ -188,7 +188,6 @@ static cc_err set_member(
 
 static cc_err fill(ProtobufCMessage *message, const json_t *from, const char *place)
 {
-	char member[PLACE_MAX];
 	const char *name;
 	json_t *value;
 	cc_err err = CC_OK;
@@ -196,8 +195,10 @@ static cc_err fill(ProtobufCMessage *message, const json_t *from, const char *pl
 	ENSURE(json_is_object(from), cc_fail(CC_MALFORMED, "%s: an object is expected", place));
 	json_object_foreach((json_t *)(uintptr_t)from, name, value)
 	{
-		snprintf(member, sizeof(member), "%s/%s", place, name);
-		TRY(set_member(message, name, value, member));
+		char *member = cc_asprintf("%s/%s", place, name);
+		err = set_member(message, name, value, member);
+		free(member);
+		TRY(err);
 	}
 out:
 	return err;

@@ -70,7 +70,7 @@ cc_err store_key_take(cc_view *rest, size_t size, cc_view *ret)
 
 cc_err store_key_take_u8(cc_view *rest, uint8_t *ret)
 {
-	cc_view part;
+	cc_view part = CC_VIEW_NONE;
 	cc_err err = CC_OK;
 
 	TRY(store_key_take(rest, 1, &part));
@@ -81,7 +81,7 @@ out:
 
 cc_err store_key_take_u32(cc_view *rest, uint32_t *ret)
 {
-	cc_view part;
+	cc_view part = CC_VIEW_NONE;
 	cc_err err = CC_OK;
 
 	TRY(store_key_take(rest, 4, &part));
@@ -92,7 +92,7 @@ out:
 
 cc_err store_key_take_u64(cc_view *rest, uint64_t *ret)
 {
-	cc_view part;
+	cc_view part = CC_VIEW_NONE;
 	cc_err err = CC_OK;
 
 	TRY(store_key_take(rest, 8, &part));

@@ -344,7 +344,7 @@ out:
 static cc_err fill(struct merge *m, size_t max_jobs)
 {
 	struct head *h;
-	enum taken taken;
+	enum taken taken = SKIPPED;
 	cc_err err = CC_OK;
 
 	while (m->leased < max_jobs && (h = pick(m)) != NULL) {

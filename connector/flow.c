@@ -1,0 +1,534 @@
+/*
+ * The flow: making and ending it, what the other processes and the session tell it, and the loop's
+ * small duties.  How a job moves is flow_move.c, how it ends is flow_ends.c.
+ */
+#include "connector/flow_int.h"
+
+#include "base/clock.h"
+#include "connector/steps.h"
+#include <stdlib.h>
+#include <unistd.h>
+
+enum { RELIST_MS = 5000 };
+
+/* ---- the keyvault ---- */
+
+static void on_listed(void *arg, cc_err err, const Vault__VaultAnswer *answer)
+{
+	struct flow *f = arg;
+	cc_blob packed = CC_BLOB_NONE;
+	Vault__PublicList *list = NULL;
+	if (f->ending)
+		return;
+	if (err != CC_OK || answer->status != VAULT__VAULT_STATUS__VAULT_OK ||
+		answer->list == NULL || answer->answer_case != VAULT__VAULT_ANSWER__ANSWER_LIST) {
+		loop_timer_set(f->relist, RELIST_MS);
+		return;
+	}
+	packed = codec_pack(answer->list);
+	err = codec_decode(
+		&vault__public_list__descriptor, cc_blob_view(&packed), CHAN_FRAME_MAX, &list);
+	cc_blob_free(&packed);
+	if (err != CC_OK)
+		return;
+	codec_free(f->list);
+	f->list = list;
+	flow_send_capabilities(f);
+}
+
+static void ask_for_list(void *arg)
+{
+	struct flow *f = arg;
+	if (vault_client_is_connected(f->vault) &&
+		vault_client_list_public(f->vault, on_listed, f) != CC_OK)
+		loop_timer_set(f->relist, RELIST_MS);
+}
+
+static void kick(void *arg, struct job *job)
+{
+	flow_step(arg, job);
+}
+
+static void kick_vault_step(void *arg, struct job *job)
+{
+	if (job_rule(job->state)->retry == RETRY_VAULT ||
+		flow_is(job, JOURNAL__JOB_STATE__STATE_CLAIMED))
+		flow_step(arg, job);
+}
+
+static void on_vault_connected(void *arg)
+{
+	struct flow *f = arg;
+	decisions_forget_confirmed(f->decisions);
+	ask_for_list(f);
+	jobs_each(f->jobs, kick_vault_step, f);
+}
+
+static void on_vault_lost(void *arg, cc_err why)
+{
+	struct flow *f = arg;
+	(void)why; /* logged by the conversation */
+	f->events->conversation_lost(f->arg, NULL);
+}
+
+static void on_decisions(
+	void *arg, Vault__DecisionRecord *const *records, size_t count, bool resent)
+{
+	struct flow *f = arg;
+	decisions_add(f->decisions, records, count, resent);
+}
+
+static void on_decisions_recorded(void *arg, cc_err err)
+{
+	struct flow *f = arg;
+	if (f->ending)
+		return;
+	if (err != CC_OK)
+		f->events->fatal(f->arg, err);
+	else
+		decisions_confirm(f->decisions, f->vault);
+}
+
+static void on_decided(void *arg)
+{
+	struct flow *f = arg;
+	decisions_flush(f->decisions, on_decisions_recorded, f);
+}
+
+static const struct vault_client_events vault_events = {
+	.connected = on_vault_connected,
+	.lost = on_vault_lost,
+	.decisions = on_decisions,
+	.decided = on_decided,
+};
+
+/* ---- the runners ---- */
+
+static void kick_claimed(void *arg, struct job *job)
+{
+	if (flow_is(job, JOURNAL__JOB_STATE__STATE_CLAIMED) ||
+		(flow_is(job, JOURNAL__JOB_STATE__STATE_RECEIVED) && job->kind == JOB_KIND_CHAIN))
+		flow_step(arg, job);
+}
+
+static void on_ca_ready(void *arg, struct ca_client *ca)
+{
+	struct flow *f = arg;
+	(void)ca;
+	jobs_each(f->jobs, kick_claimed, f);
+}
+
+static void on_ca_lost(void *arg, struct ca_client *ca, cc_err why)
+{
+	struct flow *f = arg;
+	(void)why;
+	f->events->conversation_lost(f->arg, ca_client_name(ca));
+}
+
+static const struct ca_client_events ca_events = {.ready = on_ca_ready, .lost = on_ca_lost};
+
+/* ---- the session ---- */
+
+struct held_list {
+	struct session_held *items;
+	size_t count;
+};
+
+static void list_held(void *arg, struct job *job)
+{
+	struct held_list *list = arg;
+	struct session_held *item = &list->items[list->count];
+	Journal__JobState s = job->state;
+	/* what is given back, over, or no more the queue's: unlisted */
+	if (job->nack.reason != 0 || s == JOURNAL__JOB_STATE__STATE_DONE ||
+		s == JOURNAL__JOB_STATE__STATE_FAILED || s == JOURNAL__JOB_STATE__STATE_WATCH)
+		return;
+	for (size_t i = 0; i < JOB_ID_SIZE; i++)
+		item->job_id[i] = job->id[i];
+	item->epoch = job->epoch;
+	item->claimed = s != JOURNAL__JOB_STATE__STATE_RECEIVED &&
+			s != JOURNAL__JOB_STATE__STATE_READY_TO_SEND;
+	item->parked = s == JOURNAL__JOB_STATE__STATE_PENDING;
+	item->finished = s == JOURNAL__JOB_STATE__STATE_RESULT ||
+			 s == JOURNAL__JOB_STATE__STATE_READY_TO_SEND ||
+			 s == JOURNAL__JOB_STATE__STATE_ORPHAN;
+	list->count++;
+}
+
+static struct session_held *on_held(void *arg, size_t *ret_count)
+{
+	struct flow *f = arg;
+	struct held_list list = {NULL, 0};
+	list.items = cc_alloc((jobs_count(f->jobs) + 1) * sizeof *list.items);
+	jobs_each(f->jobs, list_held, &list);
+	*ret_count = list.count;
+	return list.items;
+}
+
+static void on_verdict(void *arg, const struct session_verdict *v)
+{
+	flow_take_verdict(arg, v);
+}
+
+static void on_ready(void *arg)
+{
+	struct flow *f = arg;
+	flow_send_capabilities(f);
+	jobs_each(f->jobs, kick, f);
+	flow_soon(f);
+}
+
+/* What was sent and not answered is not known to have arrived. */
+static void forget_sent(void *arg, struct job *job)
+{
+	struct flow *f = arg;
+	job->sent = false;
+	job->lease_ms = 0;
+	if (job->nack.reason != 0)
+		flow_drop(f, job); /* unlisted, it is READY at the queue */
+}
+
+static void on_session_lost(void *arg)
+{
+	struct flow *f = arg;
+	jobs_each(f->jobs, forget_sent, f);
+	flow_soon(f);
+}
+
+static void on_job(void *arg, Certq__Job *job)
+{
+	flow_take_delivery(arg, job);
+	flow_soon(arg);
+}
+
+static void on_claim_ack(void *arg, const Certq__ClaimAck *ack)
+{
+	flow_take_claim_ack(arg, ack);
+}
+
+static void on_settle_ack(void *arg, const Certq__SettleAck *ack)
+{
+	flow_take_settle_ack(arg, ack);
+}
+
+static void send_waiting(void *arg, struct job *job)
+{
+	/* one with a timer waits for its time, not for a place */
+	if (job->heap_index == 0 && (flow_is(job, JOURNAL__JOB_STATE__STATE_RESULT) ||
+					    flow_is(job, JOURNAL__JOB_STATE__STATE_READY_TO_SEND)))
+		flow_step(arg, job);
+}
+
+static void on_result_ack(void *arg, const Certq__ResultAck *ack)
+{
+	struct flow *f = arg;
+	flow_take_result_ack(f, ack);
+	jobs_each(f->jobs, send_waiting, f); /* one of those in flight has landed */
+}
+
+static void on_nack_ack(void *arg, const Certq__NackAck *ack)
+{
+	flow_take_nack_ack(arg, ack);
+}
+
+static const struct session_events session_events = {
+	.held = on_held,
+	.verdict = on_verdict,
+	.ready = on_ready,
+	.lost = on_session_lost,
+	.job = on_job,
+	.claim_ack = on_claim_ack,
+	.settle_ack = on_settle_ack,
+	.result_ack = on_result_ack,
+	.nack_ack = on_nack_ack,
+};
+
+/* ---- small duties, once a turn ---- */
+
+struct tally {
+	uint32_t places, ending;
+	Journal__JobState state;
+	size_t in_state, unsettled;
+};
+
+static void tally_job(void *arg, struct job *job)
+{
+	struct tally *t = arg;
+	if (job_rule(job->state)->takes_place)
+		t->places++;
+	if (flow_is(job, JOURNAL__JOB_STATE__STATE_RECEIVED) ||
+		flow_is(job, JOURNAL__JOB_STATE__STATE_READY_TO_SEND))
+		t->ending++;
+	if (job->state == t->state)
+		t->in_state++;
+	if (flow_is(job, JOURNAL__JOB_STATE__STATE_SETTLING) &&
+		job->settle == CERTQ__SETTLEMENT__SETTLE_UNSPECIFIED)
+		t->unsettled++;
+}
+
+static uint32_t free_places(struct flow *f, uint32_t taken)
+{
+	if (f->list == NULL || f->draining || f->stopping)
+		return 0;
+	if (journal_room(f->journal) != JOURNAL_ROOM_FREE) {
+		if (!f->room_told)
+			log_event(EV_JOURNAL_FULL, LV_U64("bytes", journal_used_bytes(f->journal)),
+				LV_U64("limit", journal_max_bytes(f->journal)));
+		f->room_told = true;
+		return 0;
+	}
+	f->room_told = false;
+	return taken < f->settings.max_inflight ? f->settings.max_inflight - taken : 0;
+}
+
+static bool nothing_queued(const struct flow *f)
+{
+	struct session_status status;
+	session_status(f->session, &status);
+	return status.queued == 0;
+}
+
+static void on_soon(void *arg)
+{
+	struct flow *f = arg;
+	struct tally t = {0};
+	if (f->session != NULL)
+		session_flush_claims(f->session);
+	jobs_each(f->jobs, tally_job, &t);
+	if (f->session != NULL && f->list != NULL)
+		session_set_places(f->session, free_places(f, t.places));
+	if (!f->stopping)
+		return;
+	if (f->session == NULL || !session_can_send(f->session) ||
+		(t.ending == 0 && nothing_queued(f)))
+		f->events->stopped(f->arg);
+	else
+		loop_timer_set(f->soon, 20);
+}
+
+void flow_soon(struct flow *f)
+{
+	loop_timer_set(f->soon, 0);
+}
+
+static void on_batch(void *arg)
+{
+	struct flow *f = arg;
+	if (f->session != NULL)
+		session_flush_claims(f->session);
+	decisions_confirm(f->decisions, f->vault);
+}
+
+/* ---- making and ending ---- */
+
+static cc_err take_open_job(void *arg, cc_view job_id, const Journal__OpenJob *record)
+{
+	struct flow *f = arg;
+	struct job *job = jobs_add(f->jobs, job_id);
+	return job_from_record(job, record);
+}
+
+static void on_due(void *arg, struct job *job)
+{
+	struct flow *f = arg;
+	job->sent = false; /* what was sent has had its time */
+	flow_step(f, job);
+}
+
+static void on_journal_fatal(void *arg, cc_err err)
+{
+	struct flow *f = arg;
+	if (!f->ending)
+		f->events->fatal(f->arg, err);
+}
+
+static void make_session(struct flow *f, struct wire *wire)
+{
+	struct session_settings s = {.max_inflight = f->settings.max_inflight,
+		.backoff_min_ms = f->settings.backoff_min_ms,
+		.backoff_max_ms = f->settings.backoff_max_ms};
+	if (wire != NULL)
+		f->session = session_new(f->loop, f->journal, wire, &s, &session_events, f);
+}
+
+cc_err flow_new(struct loop *l, const struct flow_settings *settings, struct journal *j,
+	struct wire *wire, const struct flow_events *events, void *arg, struct flow **ret)
+{
+	struct flow *f = cc_alloc(sizeof *f);
+	cc_err err = CC_OK;
+	f->loop = l;
+	f->settings = *settings;
+	if (f->settings.max_inflight == 0)
+		f->settings.max_inflight = 16;
+	f->tenant = cc_strdup(settings->tenant);
+	f->events = events;
+	f->arg = arg;
+	f->journal = j;
+	f->jobs = jobs_new();
+	f->scheduler = scheduler_new(l, on_due, f);
+	f->decisions = decisions_new(j);
+	f->soon = loop_timer_new(l, on_soon, f);
+	f->relist = loop_timer_new(l, ask_for_list, f);
+	f->vault = vault_client_new(l, settings->build_id, &vault_events, f);
+	f->cas = ca_clients_new(
+		l, settings->ca_names, settings->ca_count, settings->build_id, &ca_events, f);
+	make_session(f, wire);
+	f->leases = leases_new(l, f->jobs, f->session);
+	journal_on_batch(j, on_batch, f);
+	journal_on_fatal(j, on_journal_fatal, f);
+	TRY(journal_each_open(j, take_open_job, f));
+	*ret = f;
+	f = NULL;
+out:
+	flow_free(f);
+	return err;
+}
+
+/* Calls and commits come back while this runs, and find that the flow ends. */
+void flow_free(struct flow *f)
+{
+	if (f == NULL)
+		return;
+	f->ending = true;
+	vault_client_free(f->vault);
+	ca_clients_free(f->cas);
+	leases_free(f->leases);
+	session_free(f->session);
+	journal_close(f->journal);
+	decisions_free(f->decisions);
+	scheduler_free(f->scheduler);
+	jobs_free(f->jobs);
+	loop_timer_free(f->soon);
+	loop_timer_free(f->relist);
+	codec_free(f->list);
+	free(f->tenant);
+	free(f);
+}
+
+static void start_job(void *arg, struct job *job)
+{
+	enum job_restart rule = job_rule(job->state)->on_restart;
+	if (rule == RESTART_AGAIN || rule == RESTART_KEEP)
+		flow_step(arg, job);
+}
+
+void flow_start(struct flow *f)
+{
+	jobs_each(f->jobs, start_job, f);
+	if (f->session == NULL)
+		log_event(EV_NOT_ENROLLED, LV_U64("open", jobs_count(f->jobs)));
+	else
+		session_start(f->session);
+}
+
+static void give_back_unbegun(void *arg, struct job *job)
+{
+	struct flow *f = arg;
+	if (flow_is(job, JOURNAL__JOB_STATE__STATE_RECEIVED) && job->nack.reason == 0)
+		flow_give_back(f, job, CERTQ__NACK_REASON__NACK_SHUTTING_DOWN, 0, false, false);
+}
+
+void flow_stop(struct flow *f, uint32_t grace_ms)
+{
+	if (f->stopping)
+		return;
+	f->stopping = true;
+	if (f->session != NULL)
+		session_drain(f->session, grace_ms);
+	jobs_each(f->jobs, give_back_unbegun, f);
+	flow_soon(f);
+}
+
+void flow_drain(struct flow *f)
+{
+	f->draining = true;
+	if (f->session != NULL)
+		session_drain(f->session, 0);
+}
+
+void flow_attach_vault(struct flow *f, int fd)
+{
+	vault_client_attach(f->vault, fd);
+}
+
+void flow_attach_ca(struct flow *f, cc_view name, int fd)
+{
+	struct ca_client *ca = ca_clients_find(f->cas, name);
+	if (ca == NULL)
+		close(fd);
+	else
+		ca_client_attach(ca, fd);
+}
+
+/* ---- for status ---- */
+
+const char *flow_outcome_name(enum flow_outcome o)
+{
+	static const char *const names[FLOW_OUTCOMES] = {
+		[FLOW_RECEIVED] = "received",
+		[FLOW_ISSUED] = "issued",
+		[FLOW_REWRAPPED] = "rewrapped",
+		[FLOW_CHAIN] = "chain",
+		[FLOW_FAILED] = "failed",
+		[FLOW_GIVEN_BACK] = "given_back",
+		[FLOW_LOST] = "lost",
+	};
+	return names[o];
+}
+
+uint64_t flow_outcome_count(const struct flow *f, enum flow_outcome o)
+{
+	return f->outcomes[o];
+}
+
+size_t flow_state_count(const struct flow *f, Journal__JobState state)
+{
+	struct tally t = {.state = state};
+	jobs_each(f->jobs, tally_job, &t);
+	return t.in_state;
+}
+
+size_t flow_unsettled_count(const struct flow *f)
+{
+	struct tally t = {0};
+	jobs_each(f->jobs, tally_job, &t);
+	return t.unsettled;
+}
+
+const struct session *flow_session(const struct flow *f)
+{
+	return f->session;
+}
+
+const struct journal *flow_journal(const struct flow *f)
+{
+	return f->journal;
+}
+
+const struct ca_clients *flow_cas(const struct flow *f)
+{
+	return f->cas;
+}
+
+bool flow_vault_is_connected(const struct flow *f)
+{
+	return vault_client_is_connected(f->vault);
+}
+
+const Vault__PublicList *flow_public_list(const struct flow *f)
+{
+	return f->list;
+}
+
+bool flow_is_draining(const struct flow *f)
+{
+	return f->draining || f->stopping;
+}
+
+void flow_run_due(struct flow *f)
+{
+	if (f->session != NULL)
+		session_run_due(f->session);
+	scheduler_run(f->scheduler);
+	leases_run(f->leases);
+}

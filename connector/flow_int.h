@@ -1,0 +1,142 @@
+/*
+ * The flow's own: what steps and handlers share.
+ *
+ * The pattern of every handler: take the job back from its reference (NULL: it is gone, or the flow
+ * ends), see that it is still in the state that began the call, then move it on.
+ */
+#pragma once
+
+#include "connector/decisions.h"
+#include "connector/flow.h"
+#include "connector/job_table.h"
+#include "connector/leases.h"
+#include "connector/scheduler.h"
+#include "base/log.h"
+#include "proto/codec.h"
+
+#define FLOW_APPROVALS         64
+#define FLOW_RESULTS_IN_FLIGHT 32
+
+struct flow_approval { /* how often a job was given back for an operator's approval */
+	uint8_t job_id[JOB_ID_SIZE];
+	unsigned times;
+};
+
+struct flow {
+	struct loop *loop;
+	struct flow_settings settings;
+	char *tenant;
+	const struct flow_events *events;
+	void *arg;
+	struct journal *journal;
+	struct jobs *jobs;
+	struct scheduler *scheduler;
+	struct leases *leases;
+	struct decisions *decisions;
+	struct vault_client *vault;
+	struct ca_clients *cas;
+	struct session *session;
+	Vault__PublicList *list;
+	struct loop_timer
+		*soon; /* claims to be flushed, credit to be raised, the end to be noticed */
+	struct loop_timer *relist;
+	struct flow_approval approvals[FLOW_APPROVALS];
+	size_t next_approval;
+	unsigned suspects; /* calls of jobs that were there when a keyvault died */
+	uint64_t outcomes[FLOW_OUTCOMES];
+	bool ending, stopping, draining, room_told;
+};
+
+/* ---- references: one for each call and commit ---- */
+
+struct flow_ref {
+	struct flow *flow;
+	struct job *job;
+	void (*committed)(struct flow *f, struct job *job, cc_err err);
+};
+struct flow_ref *flow_ref_new(struct flow *f, struct job *job);
+/* Ends the reference.  NULL: the job was dropped, or the flow ends. */
+struct job *flow_ref_end(struct flow_ref *ref, struct flow **ret_flow);
+/* Ends a reference of a call that was not made. */
+void flow_ref_cancel(struct flow_ref *ref);
+
+/* ---- moving a job ---- */
+
+/* The state, without its step: before the commit that records it. */
+void flow_set_state(struct flow *f, struct job *job, Journal__JobState state);
+/* The state and its step. */
+void flow_enter(struct flow *f, struct job *job, Journal__JobState state);
+/* The step of the present state, unless something of the job is under way. */
+void flow_step(struct flow *f, struct job *job);
+/* The step again, after the back-off of its state or `at_least_ms`. */
+void flow_retry(struct flow *f, struct job *job, int64_t at_least_ms);
+/* Something was sent that is answered: the step again when no answer comes. */
+void flow_wait_answer(struct flow *f, struct job *job);
+/* Out of the table; credit is looked at soon. */
+void flow_drop(struct flow *f, struct job *job);
+/* Claims are flushed, credit is raised, the end is noticed: in this turn of the loop. */
+void flow_soon(struct flow *f);
+
+/* ---- recording ---- */
+
+/* A change with the decision records that wait. */
+struct journal_change *flow_change(struct flow *f);
+/* The job's record as it is now. */
+void flow_put_record(struct journal_change *c, struct job *job);
+/* Commits, then `fn`; a failed commit of a change that may not be lost ends the process (`fn` NULL
+ * does nothing more). */
+void flow_commit(struct flow *f, struct job *job, struct journal_change *c,
+	void (*fn)(struct flow *f, struct job *job, cc_err err));
+/* What the journal has of a replayed job and memory has not. */
+cc_err flow_load(struct flow *f, struct job *job, enum journal_part part, cc_blob *to) CC_MUST_USE;
+
+/* ---- ends ---- */
+
+struct flow_failure {
+	cc_view code; /* stable, as producers see it */
+	uint32_t event;
+	cc_view detail;
+	bool retryable;
+	const Certq__ResultBundle *refusal; /* signed by the keyvault; NULL: none */
+};
+/* The job has failed: FAILURE with what is known of its claim, recorded where the job is. */
+void flow_fail(struct flow *f, struct job *job, const struct flow_failure *why);
+/* Certificate made, packed, sealed and signed: RESULT.  Or the bundle of a kind without a claim. */
+void flow_succeed(struct flow *f, struct job *job, const Certq__ResultBundle *bundle);
+void flow_give_back(struct flow *f, struct job *job, Certq__NackReason reason, int64_t delay_ms,
+	bool count_attempt, bool exclude_me);
+/* The claim is to be settled; UNSPECIFIED: nobody knows what became of it, so the job is kept. */
+void flow_settle(struct flow *f, struct job *job, Certq__Settlement outcome);
+/* A certificate that the queue has no use for. */
+void flow_orphan(struct flow *f, struct job *job, const Certq__CertificateId *winner);
+/* Over: header into `done`, out of the table. */
+void flow_end(struct flow *f, struct job *job, const char *outcome);
+/* A CA may have made a certificate that nobody can tell of. */
+void flow_put_doubt(struct journal_change *c, const struct job *job);
+/* The certificate id of the chain's leaf, into the job.  CC_MISMATCH: its key is not the job's. */
+cc_err flow_read_leaf(cc_view der, struct job *job) CC_MUST_USE;
+#define FLOW_KEY_MISMATCH                                                                          \
+	"key_mismatch" /* the code of such a job: its certificate is nobody's orphan */
+
+/* ---- what came ---- */
+
+void flow_take_delivery(struct flow *f, Certq__Job *delivery);           /* intake.c */
+void flow_take_verdict(struct flow *f, const struct session_verdict *v); /* verdict.c */
+void flow_take_claim_ack(struct flow *f, const Certq__ClaimAck *ack);    /* step_claim.c */
+void flow_take_settle_ack(struct flow *f, const Certq__SettleAck *ack);  /* step_settle.c */
+void flow_take_nack_ack(struct flow *f, const Certq__NackAck *ack);      /* step_simple.c */
+void flow_take_result_ack(struct flow *f, const Certq__ResultAck *ack);  /* result_ack.c */
+/* An answer of the keyvault other than OK, about a job that has no claim yet. */
+void flow_take_refusal(
+	struct flow *f, struct job *job, const Vault__VaultAnswer *answer); /* refusal.c */
+/* The keyvault died, or did not answer, while it had this job, which has no claim yet. */
+void flow_vault_failed(struct flow *f, struct job *job, cc_err err);
+/* Whether this job may be with the keyvault now: those that were there when one died go one by one. */
+bool flow_vault_is_free(const struct flow *f, const struct job *job);
+/* Public keys and profiles changed, or the session is new. */
+void flow_send_capabilities(struct flow *f); /* capabilities.c */
+
+static inline bool flow_is(const struct job *job, Journal__JobState state)
+{
+	return job->state == state;
+}

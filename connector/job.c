@@ -1,0 +1,323 @@
+/*
+ * The table of jobs by id, and the way between a job in memory and its record in the journal.
+ *
+ * Job ids are digests, so their own bytes are the hash.  Nothing here decides anything: states are
+ * changed by flow.c and the steps.
+ */
+#include "connector/job.h"
+
+#include "proto/codec.h"
+#include "proto/job.h"
+#include <stdlib.h>
+#include <string.h>
+
+enum { BUCKETS = 1024 };
+
+struct jobs {
+	struct job *bucket[BUCKETS];
+	size_t count;
+};
+
+static size_t bucket_of(cc_view job_id)
+{
+	return cc_get_u32(job_id.data) % BUCKETS;
+}
+
+struct jobs *jobs_new(void)
+{
+	return cc_alloc(sizeof(struct jobs));
+}
+
+static void free_job(struct job *job)
+{
+	for (size_t i = 0; i < job->ca_count; i++)
+		free(job->cas[i]);
+	free(job->cas);
+	free(job->settle_ca);
+	free(job->correlation);
+	free(job->code);
+	codec_free(job->delivery);
+	cc_blob_free(&job->csr);
+	cc_blob_free(&job->ticket);
+	cc_blob_free(&job->order);
+	cc_blob_free(&job->chain);
+	cc_blob_free(&job->cookie);
+	cc_blob_free(&job->certificate.sha256);
+	cc_blob_free(&job->certificate.issuer);
+	cc_blob_free(&job->certificate.serial);
+	cc_blob_free(&job->result);
+	cc_blob_free(&job->winner_sha256);
+	free(job);
+}
+
+void jobs_free(struct jobs *t)
+{
+	if (t == NULL)
+		return;
+	for (size_t i = 0; i < BUCKETS; i++) {
+		while (t->bucket[i] != NULL) {
+			struct job *job = t->bucket[i];
+			t->bucket[i] = job->next;
+			free_job(job);
+		}
+	}
+	free(t);
+}
+
+struct job *jobs_find(const struct jobs *t, cc_view job_id)
+{
+	if (job_id.size != JOB_ID_SIZE)
+		return NULL;
+	for (struct job *job = t->bucket[bucket_of(job_id)]; job != NULL; job = job->next) {
+		if (cc_view_equal(job_id_view(job), job_id))
+			return job;
+	}
+	return NULL;
+}
+
+struct job *jobs_add(struct jobs *t, cc_view job_id)
+{
+	struct job *job = cc_alloc(sizeof *job);
+	size_t at = bucket_of(job_id);
+	memcpy(job->id, job_id.data, JOB_ID_SIZE);
+	job->correlation = cc_strdup("");
+	job->code = cc_strdup("");
+	job->next = t->bucket[at];
+	t->bucket[at] = job;
+	t->count++;
+	return job;
+}
+
+void jobs_drop(struct jobs *t, struct job *job)
+{
+	struct job **link = &t->bucket[bucket_of(job_id_view(job))];
+	while (*link != job)
+		link = &(*link)->next;
+	*link = job->next;
+	job->next = NULL;
+	t->count--;
+	job->dropped = true;
+	if (job->holds == 0)
+		free_job(job);
+}
+
+size_t jobs_count(const struct jobs *t)
+{
+	return t->count;
+}
+
+void jobs_each(struct jobs *t, jobs_fn fn, void *arg)
+{
+	for (size_t i = 0; i < BUCKETS; i++) {
+		struct job *next = NULL;
+		for (struct job *job = t->bucket[i]; job != NULL; job = next) {
+			next = job->next;
+			fn(arg, job);
+		}
+	}
+}
+
+void job_hold(struct job *job)
+{
+	job->holds++;
+}
+
+bool job_release(struct job *job)
+{
+	job->holds--;
+	if (!job->dropped)
+		return true;
+	if (job->holds == 0)
+		free_job(job);
+	return false;
+}
+
+cc_view job_id_view(const struct job *job)
+{
+	return cc_view_of(job->id, JOB_ID_SIZE);
+}
+
+cc_view job_ca(const struct job *job)
+{
+	return job->ca_at < job->ca_count ? cc_view_text(job->cas[job->ca_at]) : CC_VIEW_NONE;
+}
+
+static const char *const kind_texts[] = {
+	[JOB_KIND_ISSUE] = "issue",
+	[JOB_KIND_REWRAP] = "rewrap",
+	[JOB_KIND_REVOKE] = "revoke",
+	[JOB_KIND_CHAIN] = "chain",
+};
+
+const char *job_kind_text(enum job_kind kind)
+{
+	return kind_texts[kind];
+}
+
+void job_choose_ca(struct job *job, size_t index, cc_view tenant)
+{
+	job->ca_at = index;
+	job->not_sent = 0;
+	job_txid(tenant, job_id_view(job), job_ca(job), cc_view_of(job->csr_sha256, 32), job->txid);
+}
+
+void job_set_code(struct job *job, cc_view code, uint32_t event)
+{
+	char *copy = text_is_clean(code, 64) ? cc_strndup(code) : cc_strdup("internal");
+	free(job->code);
+	job->code = copy;
+	job->event = event;
+}
+
+void job_set_certificate(struct job *job, cc_view sha256, cc_view issuer, cc_view serial)
+{
+	cc_blob_free(&job->certificate.sha256);
+	cc_blob_free(&job->certificate.issuer);
+	cc_blob_free(&job->certificate.serial);
+	job->certificate.sha256 = cc_blob_copy(sha256);
+	job->certificate.issuer = cc_blob_copy(issuer);
+	job->certificate.serial = cc_blob_copy(serial);
+}
+
+void job_forget_delivery(struct job *job)
+{
+	codec_free(job->delivery);
+	job->delivery = NULL;
+}
+
+/* A settlement that is known has a name in `code` of a SETTLING record. */
+static const char *const settle_codes[] = {
+	[CERTQ__SETTLEMENT__SETTLE_NOT_ISSUED] = "not_issued",
+	[CERTQ__SETTLEMENT__SETTLE_IN_DOUBT] = "in_doubt",
+};
+
+static const char *code_of(const struct job *job)
+{
+	if (job->state != JOURNAL__JOB_STATE__STATE_SETTLING)
+		return job->code;
+	if (job->settle == CERTQ__SETTLEMENT__SETTLE_NOT_ISSUED ||
+		job->settle == CERTQ__SETTLEMENT__SETTLE_IN_DOUBT)
+		return settle_codes[job->settle];
+	return "";
+}
+
+static Certq__Settlement settle_of(cc_view code)
+{
+	if (text_equal(code, settle_codes[CERTQ__SETTLEMENT__SETTLE_NOT_ISSUED]))
+		return CERTQ__SETTLEMENT__SETTLE_NOT_ISSUED;
+	if (text_equal(code, settle_codes[CERTQ__SETTLEMENT__SETTLE_IN_DOUBT]))
+		return CERTQ__SETTLEMENT__SETTLE_IN_DOUBT;
+	return CERTQ__SETTLEMENT__SETTLE_UNSPECIFIED;
+}
+
+void job_record(const struct job *job, ProtobufCBinaryData cas[JOB_CAS_MAX], Journal__OpenJob *ret)
+{
+	Journal__OpenJob r = JOURNAL__OPEN_JOB__INIT;
+	for (size_t i = 0; i < job->ca_count; i++)
+		cas[i] = codec_text(job->cas[i]);
+	/* a claim is the queue's record; here the job is still at INTENT (notes: job table) */
+	r.state = job->state == JOURNAL__JOB_STATE__STATE_CLAIMED ? JOURNAL__JOB_STATE__STATE_INTENT
+								  : job->state;
+	r.kind = codec_text(job_kind_text(job->kind));
+	r.epoch = job->epoch;
+	r.run = job->run;
+	r.ca = codec_bytes(job_ca(job));
+	r.txid = codec_bytes(cc_view_of(job->txid, sizeof job->txid));
+	r.csr_sha256 = codec_bytes(cc_view_of(job->csr_sha256, sizeof job->csr_sha256));
+	r.spki_sha256 = codec_bytes(cc_view_of(job->spki_sha256, sizeof job->spki_sha256));
+	r.deadline_ms = job->deadline_ms;
+	r.next_due_ms = job->next_due_ms;
+	r.created_ms = job->created_ms;
+	r.correlation_id = codec_text(job->correlation);
+	r.cert_sha256 = codec_bytes(cc_blob_view(&job->certificate.sha256));
+	r.issuer = codec_bytes(cc_blob_view(&job->certificate.issuer));
+	r.serial = codec_bytes(cc_blob_view(&job->certificate.serial));
+	r.attempts = job->attempts;
+	r.success = job->success;
+	r.finish_by_s = job->finish_by_s;
+	r.not_after_s = job->not_after_s;
+	r.settle_ca = codec_text(job->settle_ca);
+	r.winner_sha256 = codec_bytes(cc_blob_view(&job->winner_sha256));
+	r.winner_told_ms = job->winner_told_ms;
+	r.winner_generation = job->winner_generation;
+	r.hold_until_ms = job->hold_until_ms;
+	r.hold_generation = job->hold_generation;
+	r.n_cas = job->ca_count;
+	r.cas = cas;
+	r.code = codec_text(code_of(job));
+	r.event = job->event;
+	*ret = r;
+}
+
+static cc_err copy_fixed(ProtobufCBinaryData from, uint8_t *to, size_t size)
+{
+	if (from.len != size)
+		return cc_fail(CC_CORRUPT, "a digest in a journal record has %zu bytes", from.len);
+	memcpy(to, from.data, size);
+	return CC_OK;
+}
+
+static cc_err copy_cas(struct job *job, const Journal__OpenJob *r)
+{
+	if (r->n_cas > JOB_CAS_MAX)
+		return cc_fail(CC_CORRUPT, "a journal record names %zu CAs", r->n_cas);
+	job->cas = cc_alloc((r->n_cas + 1) * sizeof *job->cas);
+	job->ca_at = r->n_cas;
+	for (size_t i = 0; i < r->n_cas; i++) {
+		cc_view name = codec_view(r->cas[i]);
+		if (!text_is_name(name))
+			return cc_fail(CC_CORRUPT, "a journal record has an impossible CA name");
+		job->cas[job->ca_count++] = cc_strndup(name);
+		if (cc_view_equal(name, codec_view(r->ca)))
+			job->ca_at = i;
+	}
+	if (job->ca_at == r->n_cas)
+		return cc_fail(CC_CORRUPT, "a journal record names a CA that is not in its list");
+	return CC_OK;
+}
+
+cc_err job_from_record(struct job *job, const Journal__OpenJob *r)
+{
+	cc_err err = CC_OK;
+	ENSURE(text_equal(codec_view(r->kind), kind_texts[JOB_KIND_ISSUE]),
+		cc_fail(CC_CORRUPT, "a journal record is of an unknown kind"));
+	ENSURE(text_is_clean(codec_view(r->correlation_id), 256) &&
+			text_is_clean(codec_view(r->code), 64),
+		cc_fail(CC_CORRUPT, "a journal record holds text that is not clean"));
+	TRY(copy_fixed(r->txid, job->txid, sizeof job->txid));
+	TRY(copy_fixed(r->csr_sha256, job->csr_sha256, sizeof job->csr_sha256));
+	TRY(copy_fixed(r->spki_sha256, job->spki_sha256, sizeof job->spki_sha256));
+	TRY(copy_cas(job, r));
+	if (r->settle_ca.len > 0) {
+		ENSURE(text_is_name(codec_view(r->settle_ca)),
+			cc_fail(CC_CORRUPT, "a journal record has an impossible CA name"));
+		job->settle_ca = cc_strndup(codec_view(r->settle_ca));
+	}
+	job->kind = JOB_KIND_ISSUE;
+	job->state = r->state;
+	job->durable = true;
+	job->replayed = true;
+	job->doubtful = true; /* nobody knows what was sent before the restart */
+	job->epoch = r->epoch;
+	job->run = r->run;
+	job->deadline_ms = r->deadline_ms;
+	job->next_due_ms = r->next_due_ms;
+	job->created_ms = r->created_ms;
+	free(job->correlation);
+	job->correlation = cc_strndup(codec_view(r->correlation_id));
+	job_set_certificate(
+		job, codec_view(r->cert_sha256), codec_view(r->issuer), codec_view(r->serial));
+	job->success = r->success;
+	job->finish_by_s = r->finish_by_s;
+	job->not_after_s = r->not_after_s;
+	job->winner_sha256 = cc_blob_copy(codec_view(r->winner_sha256));
+	job->winner_told_ms = r->winner_told_ms;
+	job->winner_generation = r->winner_generation;
+	job->hold_until_ms = r->hold_until_ms;
+	job->hold_generation = r->hold_generation;
+	job_set_code(job, codec_view(r->code), r->event);
+	if (job->state == JOURNAL__JOB_STATE__STATE_SETTLING)
+		job->settle = settle_of(codec_view(r->code));
+out:
+	return err;
+}

@@ -1,0 +1,108 @@
+/*
+ * Journal: the only place where a job's progress is made durable.
+ *
+ * Lives in the connector process; call from the loop's thread only.  What one turn wants to record is
+ * gathered in a change and committed as one part of a batch (base/committer.h); `done` is called in
+ * the loop when it is on disk, and nothing that the change is about may be said or done earlier.
+ * A commit whose outcome is unknown is fatal: the process ends, the restart replays.
+ *
+ * Secrets are in it only inside tickets, which the keyvault sealed; the journal never sees a key or
+ * a password.  Times are milliseconds of realtime.
+ */
+#pragma once
+
+#include "base/committer.h"
+#include "base/text.h"
+#include "journal/v1/journal.pb-c.h"
+
+#define JOURNAL_FORMAT     1
+#define JOURNAL_ID_SIZE    16
+#define JOURNAL_COOKIE_MAX 4096
+
+/* What of a job is kept beside its record. */
+enum journal_part {
+	JOURNAL_JOB = 1, /* packed SignedDocument */
+	JOURNAL_CSR,
+	JOURNAL_TICKET,
+	JOURNAL_CHAIN,  /* packed CertificateList */
+	JOURNAL_COOKIE, /* sealed by the runner */
+	JOURNAL_RESULT, /* packed certq.v1.Result, the exact bytes */
+};
+#define JOURNAL_PART_LAST JOURNAL_RESULT
+
+/* How much room is left: intake ends before the end, and what is under way may use the rest. */
+enum journal_room {
+	JOURNAL_ROOM_FREE,
+	JOURNAL_ROOM_NO_INTAKE, /* 80 % of the budget: no new jobs */
+	JOURNAL_ROOM_RESERVE,   /* 90 %, or the disk is nearly full: no new INTENT either */
+};
+
+struct journal_settings {
+	const char *dir;
+	uint64_t max_bytes;          /* the budget */
+	int64_t result_retention_ms; /* payload of a finished job */
+};
+
+struct journal;        /* opaque */
+struct journal_change; /* opaque */
+
+/* CC_LOCKED when another process has it, CC_VERSION for a format of another release. */
+cc_err journal_open(
+	const struct journal_settings *settings, struct loop *l, struct journal **ret) CC_MUST_USE;
+/* Called in the loop when a commit's outcome is unknown: the process has to end. */
+void journal_on_fatal(struct journal *j, commit_fatal fatal, void *arg);
+/* Finishes what was committed; each `done` that is still to come gets CC_CLOSED, only so that its owner
+ * can free what belongs to it.  Accepts NULL. */
+void journal_close(struct journal *j);
+/* Called in the loop after the `done`s of each batch. */
+void journal_on_batch(struct journal *j, loop_fn fn, void *arg);
+
+/* As of the last commit that came back.  Views are valid until the next turn of the loop. */
+cc_view journal_id(const struct journal *j);
+cc_view journal_nonce(const struct journal *j); /* empty: this journal never had a session */
+uint64_t journal_generation(const struct journal *j);
+uint64_t journal_audit_head(const struct journal *j);
+uint64_t journal_used_bytes(const struct journal *j);
+uint64_t journal_max_bytes(const struct journal *j);
+enum journal_room journal_room(const struct journal *j);
+
+/* ---- changes; everything handed in is copied ---- */
+
+struct journal_change *journal_change_new(struct journal *j);
+void journal_change_free(struct journal_change *c); /* one that was not committed; accepts NULL */
+bool journal_change_is_empty(const struct journal_change *c);
+
+void journal_change_open(struct journal_change *c, cc_view job_id, const Journal__OpenJob *record);
+void journal_change_blob(
+	struct journal_change *c, cc_view job_id, enum journal_part part, cc_view bytes);
+/* The job is over: out of `open`, its header into `done`.  Of its blobs only the result stays, for
+ * the retention time. */
+void journal_change_done(struct journal_change *c, cc_view job_id, const Journal__DoneJob *record);
+/* The job is given back: no trace stays. */
+void journal_change_forget(struct journal_change *c, cc_view job_id);
+void journal_change_doubt(struct journal_change *c, cc_view job_id, const Journal__Doubt *record);
+/* A decision record, packed.  `resent`: it came unasked after a restart, and what was before it had
+ * been confirmed, so that the head may move up to it. */
+void journal_change_audit(struct journal_change *c, uint64_t counter, cc_view record, bool resent);
+void journal_change_session(
+	struct journal_change *c, cc_view nonce, uint64_t session_epoch, uint64_t generation);
+
+/* Takes over the change.  `done` may be NULL. */
+void journal_commit(struct journal_change *c, commit_done done, void *arg);
+
+/* ---- reading ---- */
+
+/* Every job in `open`; ends at the first error of `fn`. */
+typedef cc_err (*journal_job_fn)(void *arg, cc_view job_id, const Journal__OpenJob *record);
+cc_err journal_each_open(const struct journal *j, journal_job_fn fn, void *arg) CC_MUST_USE;
+/* CC_NOT_FOUND when it is not there (any more). */
+cc_err journal_get_blob(
+	const struct journal *j, cc_view job_id, enum journal_part part, cc_blob *ret) CC_MUST_USE;
+cc_err journal_get_done(
+	const struct journal *j, cc_view job_id, Journal__DoneJob **ret) CC_MUST_USE;
+cc_err journal_get_audit(const struct journal *j, uint64_t counter, cc_blob *ret) CC_MUST_USE;
+/* How many doubts are recorded. */
+cc_err journal_count_doubts(const struct journal *j, size_t *ret) CC_MUST_USE;
+
+/* Remove what is past its retention time; also runs by itself once an hour. */
+void journal_sweep(struct journal *j);

@@ -1,0 +1,296 @@
+/*
+ * What a change does to the journal's databases.  Committer's thread, inside its transaction.
+ *
+ * Every operation is idempotent: a batch that failed in one member is applied one by one, and a
+ * restarted process may record the same again.
+ */
+#include "connector/journal_int.h"
+
+#include "proto/codec.h"
+#include <stdlib.h>
+#include <string.h>
+
+enum { SWEEP_AT_ONCE = 256 };
+
+static const cc_view meta_key = {(const uint8_t *)"meta", 4};
+static const cc_view mark = {(const uint8_t *)"\1", 1};
+
+static cc_view key_of(struct journal_key *k, cc_view a, cc_view b)
+{
+	memcpy(k->bytes, a.data, a.size);
+	if (b.size > 0)
+		memcpy(k->bytes + a.size, b.data, b.size);
+	k->size = a.size + b.size;
+	return cc_view_of(k->bytes, k->size);
+}
+
+static void put_u64(uint8_t to[8], uint64_t n)
+{
+	for (unsigned i = 0; i < 8; i++)
+		to[i] = (uint8_t)(n >> (56 - 8 * i));
+}
+
+cc_view journal_key_blob(struct journal_key *k, cc_view job_id, enum journal_part part)
+{
+	uint8_t byte = (uint8_t)part;
+	return key_of(k, job_id, cc_view_of(&byte, 1));
+}
+
+cc_view journal_key_timed(struct journal_key *k, uint64_t time, cc_view job_id)
+{
+	uint8_t number[8];
+	put_u64(number, time);
+	return key_of(k, cc_view_of(number, sizeof number), job_id);
+}
+
+cc_view journal_key_number(struct journal_key *k, uint64_t number)
+{
+	return journal_key_timed(k, number, CC_VIEW_NONE);
+}
+
+static cc_view op_job(const struct journal_op *op)
+{
+	return cc_view_of(op->job_id, JOB_ID_SIZE);
+}
+
+cc_err journal_read_meta(struct db *d, MDB_txn *txn, Journal__JournalMeta **ret)
+{
+	cc_view bytes;
+	cc_err err = CC_OK;
+	TRY(db_get(d, txn, JOURNAL_DB_META, meta_key, &bytes));
+	TRY(codec_decode(&journal__journal_meta__descriptor, bytes, JOURNAL_RECORD_MAX, ret));
+out:
+	return err;
+}
+
+cc_err journal_write_meta(struct db *d, MDB_txn *txn, const Journal__JournalMeta *meta)
+{
+	cc_blob packed = codec_pack(meta);
+	cc_err err = db_put(d, txn, JOURNAL_DB_META, meta_key, cc_blob_view(&packed));
+	cc_blob_free(&packed);
+	return err;
+}
+
+/* The timer that the present record of the job has, if any. */
+static cc_err delete_timer(struct db *d, MDB_txn *txn, cc_view job_id)
+{
+	Journal__OpenJob *old = NULL;
+	cc_view bytes;
+	struct journal_key k;
+	cc_err err = db_get(d, txn, JOURNAL_DB_OPEN, job_id, &bytes);
+	if (err == CC_NOT_FOUND)
+		return CC_OK;
+	if (err != CC_OK)
+		return err;
+	TRY(codec_decode(&journal__open_job__descriptor, bytes, JOURNAL_RECORD_MAX, &old));
+	if (old->next_due_ms != 0)
+		TRY(db_delete(d, txn, JOURNAL_DB_TIMER,
+			journal_key_timed(&k, (uint64_t)old->next_due_ms, job_id)));
+out:
+	codec_free(old);
+	return err;
+}
+
+static cc_err apply_open(struct db *d, MDB_txn *txn, const struct journal_op *op)
+{
+	struct journal_key k;
+	cc_err err = CC_OK;
+	TRY(delete_timer(d, txn, op_job(op)));
+	TRY(db_put(d, txn, JOURNAL_DB_OPEN, op_job(op), cc_blob_view(&op->value)));
+	if (op->number != 0)
+		TRY(db_put(d, txn, JOURNAL_DB_TIMER, journal_key_timed(&k, op->number, op_job(op)),
+			mark));
+out:
+	return err;
+}
+
+static cc_err apply_blob(struct db *d, MDB_txn *txn, const struct journal_op *op)
+{
+	struct journal_key k;
+	return db_put(d, txn, JOURNAL_DB_BLOB, journal_key_blob(&k, op_job(op), op->part),
+		cc_blob_view(&op->value));
+}
+
+static cc_err delete_blobs(struct db *d, MDB_txn *txn, cc_view job_id, int last)
+{
+	struct journal_key k;
+	cc_err err = CC_OK;
+	for (int part = JOURNAL_JOB; part <= last; part++)
+		TRY(db_delete(d, txn, JOURNAL_DB_BLOB,
+			journal_key_blob(&k, job_id, (enum journal_part)part)));
+out:
+	return err;
+}
+
+static cc_err apply_done(struct db *d, MDB_txn *txn, const struct journal_op *op)
+{
+	struct journal_key k;
+	cc_err err = CC_OK;
+	TRY(delete_timer(d, txn, op_job(op)));
+	TRY(db_delete(d, txn, JOURNAL_DB_OPEN, op_job(op)));
+	TRY(delete_blobs(d, txn, op_job(op), JOURNAL_PART_LAST - 1));
+	TRY(db_put(d, txn, JOURNAL_DB_DONE, op_job(op), cc_blob_view(&op->value)));
+	TRY(db_put(
+		d, txn, JOURNAL_DB_DONE_AT, journal_key_timed(&k, op->number, op_job(op)), mark));
+out:
+	return err;
+}
+
+static cc_err apply_forget(struct db *d, MDB_txn *txn, const struct journal_op *op)
+{
+	cc_err err = CC_OK;
+	TRY(delete_timer(d, txn, op_job(op)));
+	TRY(db_delete(d, txn, JOURNAL_DB_OPEN, op_job(op)));
+	TRY(delete_blobs(d, txn, op_job(op), JOURNAL_PART_LAST));
+out:
+	return err;
+}
+
+static cc_err apply_doubt(struct db *d, MDB_txn *txn, const struct journal_op *op)
+{
+	struct journal_key k;
+	cc_view key = key_of(&k, op_job(op), cc_view_part(cc_blob_view(&op->name), 0, 63));
+	return db_put(d, txn, JOURNAL_DB_DOUBT, key, cc_blob_view(&op->value));
+}
+
+/* The head is the last counter up to which every record is here.  Records come in any order. */
+static cc_err apply_audit(
+	struct db *d, MDB_txn *txn, const struct journal_op *op, Journal__JournalMeta *meta)
+{
+	struct journal_key k;
+	cc_view found;
+	cc_err err = CC_OK;
+	TRY(db_put(d, txn, JOURNAL_DB_AUDIT, journal_key_number(&k, op->number),
+		cc_blob_view(&op->value)));
+	if (op->number > meta->audit_head + 1 && (op->flag || meta->audit_head == 0))
+		meta->audit_head = op->number - 1;
+	while (db_get(d, txn, JOURNAL_DB_AUDIT, journal_key_number(&k, meta->audit_head + 1),
+		       &found) == CC_OK)
+		meta->audit_head++;
+out:
+	return err;
+}
+
+/* value: session_epoch, generation (64 bits each), nonce */
+static void apply_session(const struct journal_op *op, Journal__JournalMeta *meta)
+{
+	meta->session_epoch = cc_get_u64(op->value.data);
+	meta->generation = cc_get_u64(op->value.data + 8);
+	free(meta->nonce.data);
+	meta->nonce.len = op->value.size - 16;
+	meta->nonce.data = malloc(meta->nonce.len + 1);
+	if (meta->nonce.data == NULL)
+		cc_die("out of memory");
+	memcpy(meta->nonce.data, op->value.data + 16, meta->nonce.len);
+}
+
+struct sweep_key {
+	uint8_t bytes[8 + JOB_ID_SIZE];
+};
+
+static cc_err sweep_one(
+	struct db *d, MDB_txn *txn, const struct sweep_key *at, const struct journal_op *op)
+{
+	Journal__DoneJob *done = NULL;
+	struct journal_key k;
+	cc_view job_id = cc_view_of(at->bytes + 8, JOB_ID_SIZE), bytes;
+	cc_err err = db_get(d, txn, JOURNAL_DB_DONE, job_id, &bytes);
+	if (err == CC_OK)
+		err = codec_decode(
+			&journal__done_job__descriptor, bytes, JOURNAL_RECORD_MAX, &done);
+	else if (err == CC_NOT_FOUND)
+		err = CC_OK;
+	TRY(err);
+	TRY(db_delete(d, txn, JOURNAL_DB_DONE_AT, cc_view_of(at->bytes, sizeof at->bytes)));
+	/* the job may be open again under the same id: its blobs are not ours to take then */
+	if (db_get(d, txn, JOURNAL_DB_OPEN, job_id, &bytes) == CC_NOT_FOUND)
+		TRY(delete_blobs(d, txn, job_id, JOURNAL_PART_LAST));
+	if (done == NULL)
+		goto out;
+	if (done->keep_until_ms <= op->now_ms) {
+		TRY(db_delete(d, txn, JOURNAL_DB_DONE, job_id));
+		goto out;
+	}
+	uint64_t hour = (uint64_t)(done->keep_until_ms / JOURNAL_HOUR_MS) + 1;
+	TRY(db_put(d, txn, JOURNAL_DB_DONE_AT, journal_key_timed(&k, hour, job_id), mark));
+out:
+	codec_free(done);
+	return err;
+}
+
+static cc_err apply_sweep(struct db *d, MDB_txn *txn, const struct journal_op *op, bool *ret_more)
+{
+	struct sweep_key keys[SWEEP_AT_ONCE];
+	struct db_cursor cursor = {0};
+	size_t count = 0;
+	uint64_t hour = (uint64_t)(op->now_ms / JOURNAL_HOUR_MS);
+	cc_err err = CC_OK;
+	TRY(db_scan(d, txn, JOURNAL_DB_DONE_AT, CC_VIEW_NONE, CC_VIEW_NONE, &cursor));
+	while (count < SWEEP_AT_ONCE && db_next(&cursor, &err)) {
+		if (cursor.key.size != sizeof keys[0].bytes || cc_get_u64(cursor.key.data) > hour)
+			break;
+		memcpy(keys[count++].bytes, cursor.key.data, sizeof keys[0].bytes);
+	}
+	db_scan_end(&cursor);
+	TRY(err);
+	for (size_t i = 0; i < count; i++)
+		TRY(sweep_one(d, txn, &keys[i], op));
+	*ret_more = count == SWEEP_AT_ONCE;
+out:
+	return err;
+}
+
+static cc_err apply_one(struct db *d, MDB_txn *txn, const struct journal_op *op,
+	struct journal_change *c, Journal__JournalMeta *meta)
+{
+	switch (op->kind) {
+	case JOURNAL_OP_OPEN:
+		return apply_open(d, txn, op);
+	case JOURNAL_OP_BLOB:
+		return apply_blob(d, txn, op);
+	case JOURNAL_OP_DONE:
+		return apply_done(d, txn, op);
+	case JOURNAL_OP_FORGET:
+		return apply_forget(d, txn, op);
+	case JOURNAL_OP_DOUBT:
+		return apply_doubt(d, txn, op);
+	case JOURNAL_OP_AUDIT:
+		return apply_audit(d, txn, op, meta);
+	case JOURNAL_OP_SESSION:
+		apply_session(op, meta);
+		return CC_OK;
+	case JOURNAL_OP_SWEEP:
+		return apply_sweep(d, txn, op, &c->more);
+	}
+	return cc_fail(CC_INTERNAL, "an operation of no kind");
+}
+
+static bool needs_meta(const struct journal_change *c)
+{
+	for (const struct journal_op *op = c->first; op != NULL; op = op->next) {
+		if (op->kind == JOURNAL_OP_AUDIT || op->kind == JOURNAL_OP_SESSION)
+			return true;
+	}
+	return false;
+}
+
+cc_err journal_apply(struct db *d, MDB_txn *txn, void *arg)
+{
+	struct journal_change *c = arg;
+	Journal__JournalMeta *meta = NULL;
+	cc_err err = CC_OK;
+	codec_free(c->meta); /* of an earlier try */
+	c->meta = NULL;
+	c->more = false;
+	if (needs_meta(c))
+		TRY(journal_read_meta(d, txn, &meta));
+	for (const struct journal_op *op = c->first; op != NULL; op = op->next)
+		TRY(apply_one(d, txn, op, c, meta));
+	if (meta != NULL)
+		TRY(journal_write_meta(d, txn, meta));
+	c->meta = meta;
+	meta = NULL;
+out:
+	codec_free(meta);
+	return err;
+}

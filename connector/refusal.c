@@ -1,0 +1,95 @@
+/*
+ * What the keyvault says instead of yes, about a job that has no claim yet, and what is done when it
+ * dies over one.
+ */
+#include "connector/flow_int.h"
+
+#include "connector/steps.h"
+#include <string.h>
+
+enum {
+	APPROVAL_FIRST_MS = 5 * 60 * 1000,
+	APPROVAL_MOST_MS = 60 * 60 * 1000,
+	POISON_DEATHS = 2,
+};
+
+/* How often this job was given back for approval, this time included. */
+static unsigned count_approval(struct flow *f, const struct job *job)
+{
+	for (size_t i = 0; i < FLOW_APPROVALS; i++) {
+		struct flow_approval *a = &f->approvals[i];
+		if (a->times > 0 &&
+			cc_view_equal(cc_view_of(a->job_id, JOB_ID_SIZE), job_id_view(job)))
+			return ++a->times;
+	}
+	struct flow_approval *fresh = &f->approvals[f->next_approval++ % FLOW_APPROVALS];
+	memcpy(fresh->job_id, job->id, JOB_ID_SIZE);
+	fresh->times = 1;
+	return 1;
+}
+
+static void wait_for_approval(struct flow *f, struct job *job)
+{
+	int64_t delay = APPROVAL_FIRST_MS;
+	for (unsigned n = count_approval(f, job); n > 1 && delay < APPROVAL_MOST_MS; n--)
+		delay *= 2;
+	if (delay > APPROVAL_MOST_MS)
+		delay = APPROVAL_MOST_MS;
+	flow_give_back(f, job, CERTQ__NACK_REASON__NACK_APPROVAL, delay, false, false);
+}
+
+static void refuse_here(struct flow *f, struct job *job, const Vault__VaultAnswer *answer)
+{
+	log_event(EV_JOB_REFUSED_HERE, LV_JOB(job_id_view(job)),
+		LV_VIEW("code", codec_view(answer->code)),
+		LV_VIEW("reason", codec_view(answer->detail)));
+	flow_give_back(f, job, CERTQ__NACK_REASON__NACK_REFUSED_HERE, 0, false, true);
+}
+
+void flow_take_refusal(struct flow *f, struct job *job, const Vault__VaultAnswer *answer)
+{
+	struct flow_failure why = {
+		.code = codec_view(answer->code),
+		.event = answer->event,
+		.detail = codec_view(answer->detail),
+		.refusal = answer->refusal,
+	};
+	switch (answer->status) {
+	case VAULT__VAULT_STATUS__VAULT_REFUSED:
+		flow_fail(f, job, &why);
+		break;
+	case VAULT__VAULT_STATUS__VAULT_REFUSED_HERE:
+		refuse_here(f, job, answer);
+		break;
+	case VAULT__VAULT_STATUS__VAULT_WAITS_OPERATOR:
+		wait_for_approval(f, job);
+		break;
+	case VAULT__VAULT_STATUS__VAULT_NOT_SUPPORTED:
+		why.code = cc_view_text("not_supported");
+		flow_fail(f, job, &why);
+		break;
+	case VAULT__VAULT_STATUS__VAULT_BUSY:
+	case VAULT__VAULT_STATUS__VAULT_FAILED:
+	case VAULT__VAULT_STATUS__VAULT_NOT_ENROLLED:
+		flow_retry(f, job, answer->retry_after_ms);
+		break;
+	default:
+		why.code = cc_view_text("internal");
+		flow_fail(f, job, &why);
+		break;
+	}
+}
+
+bool flow_vault_is_free(const struct flow *f, const struct job *job)
+{
+	return job->vault_deaths == 0 || f->suspects == 0;
+}
+
+/* Once more, then another connector shall try: the job may be what kills it. */
+void flow_vault_failed(struct flow *f, struct job *job, cc_err err)
+{
+	if (err == CC_PEER_RESTARTED && ++job->vault_deaths >= POISON_DEATHS)
+		flow_give_back(f, job, CERTQ__NACK_REASON__NACK_POISON, 0, true, false);
+	else
+		flow_retry(f, job, 0);
+}

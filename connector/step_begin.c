@@ -1,0 +1,183 @@
+/*
+ * RECEIVED: the keyvault judges the job, makes the key and answers with CSR, order and ticket; that is
+ * recorded as INTENT before anything is claimed.
+ */
+#include "connector/flow_int.h"
+
+#include "base/clock.h"
+#include "connector/steps.h"
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+	ORDER_MS = 8 * 60 * 1000, /* an order holds 10 minutes by the keyvault's clock */
+	CSR_MAX = 16 * 1024,
+	TICKET_MAX = 64 * 1024,
+	BUSY_MS = 60 * 1000,
+};
+
+static const char no_ca[] = "ca_not_configured";
+
+static bool copy_cas(struct job *job, const Vault__BegunIssue *begun)
+{
+	if (begun->n_cas == 0 || begun->n_cas > JOB_CAS_MAX)
+		return false;
+	for (size_t i = 0; i < job->ca_count; i++)
+		free(job->cas[i]);
+	free(job->cas);
+	job->cas = cc_alloc(begun->n_cas * sizeof *job->cas);
+	job->ca_count = 0;
+	for (size_t i = 0; i < begun->n_cas; i++) {
+		if (!text_is_name(codec_view(begun->cas[i])))
+			return false;
+		job->cas[job->ca_count++] = cc_strndup(codec_view(begun->cas[i]));
+	}
+	return true;
+}
+
+static bool copy_begun(struct job *job, const Vault__BegunIssue *begun)
+{
+	if (begun->csr.len == 0 || begun->csr.len > CSR_MAX || begun->ticket.len == 0 ||
+		begun->ticket.len > TICKET_MAX || begun->csr_sha256.len != sizeof job->csr_sha256 ||
+		begun->spki_sha256.len != sizeof job->spki_sha256 || begun->order == NULL)
+		return false;
+	if (!copy_cas(job, begun))
+		return false;
+	memcpy(job->csr_sha256, begun->csr_sha256.data, sizeof job->csr_sha256);
+	memcpy(job->spki_sha256, begun->spki_sha256.data, sizeof job->spki_sha256);
+	cc_blob_free(&job->csr);
+	cc_blob_free(&job->ticket);
+	cc_blob_free(&job->order);
+	job->csr = cc_blob_copy(codec_view(begun->csr));
+	job->ticket = cc_blob_copy(codec_view(begun->ticket));
+	job->order = codec_pack(begun->order);
+	job->order_due = clock_boottime_ms() + ORDER_MS;
+	job->finish_by_s = begun->finish_by_s;
+	return true;
+}
+
+/* The first CA of the profile that has a runner here.  False: none has. */
+static bool choose_ca(struct flow *f, struct job *job)
+{
+	size_t at = 0;
+	while (at < job->ca_count && ca_clients_find(f->cas, cc_view_text(job->cas[at])) == NULL)
+		at++;
+	if (at == job->ca_count)
+		return false;
+	if (at != 0)
+		cc_blob_free(&job->order); /* that order is for the first */
+	job_choose_ca(job, at, cc_view_text(f->tenant));
+	return true;
+}
+
+/* A claim of an earlier holder with our own CSR: that CA may have issued for it already. */
+static void heed_prior(struct flow *f, struct job *job)
+{
+	for (size_t i = 0; i < job->delivery->n_prior; i++) {
+		const Certq__PriorClaim *prior = job->delivery->prior[i];
+		if (!cc_view_equal(codec_view(prior->csr_sha256),
+			    cc_view_of(job->csr_sha256, sizeof job->csr_sha256)))
+			continue;
+		job->doubtful = true;
+		for (size_t at = 0; at < job->ca_count; at++) {
+			if (text_equal(codec_view(prior->ca), job->cas[at]) && at != job->ca_at) {
+				cc_blob_free(&job->order);
+				job_choose_ca(job, at, cc_view_text(f->tenant));
+			}
+		}
+	}
+}
+
+static void on_intent(struct flow *f, struct job *job, cc_err err)
+{
+	if (!flow_is(job, JOURNAL__JOB_STATE__STATE_INTENT)) {
+		flow_step(f, job);
+		return;
+	}
+	if (err != CC_OK && job->delivery == NULL) {
+		f->events->fatal(
+			f->arg, err); /* an earlier record of it, and its claim, still stand */
+		return;
+	}
+	if (err != CC_OK) {
+		log_event(EV_JOURNAL_FULL, LV_JOB(job_id_view(job)), LV_ERR(err));
+		flow_give_back(f, job, CERTQ__NACK_REASON__NACK_BUSY, BUSY_MS, false, false);
+		return;
+	}
+	job_forget_delivery(job);
+	flow_step(f, job);
+}
+
+void step_record_intent(struct flow *f, struct job *job)
+{
+	struct journal_change *c = flow_change(f);
+	flow_set_state(f, job, JOURNAL__JOB_STATE__STATE_INTENT);
+	flow_put_record(c, job);
+	if (job->delivery != NULL) {
+		cc_blob document = codec_pack(job->delivery->job);
+		journal_change_blob(c, job_id_view(job), JOURNAL_JOB, cc_blob_view(&document));
+		cc_blob_free(&document);
+		journal_change_blob(c, job_id_view(job), JOURNAL_CSR, cc_blob_view(&job->csr));
+		journal_change_blob(
+			c, job_id_view(job), JOURNAL_TICKET, cc_blob_view(&job->ticket));
+	}
+	flow_commit(f, job, c, on_intent);
+}
+
+static void take_begun(struct flow *f, struct job *job, const Vault__BegunIssue *begun)
+{
+	struct flow_failure why = {.code = cc_view_text(no_ca),
+		.retryable = true,
+		.detail = cc_view_text("no CA of the profile is configured here")};
+	if (!copy_begun(job, begun)) {
+		why.code = cc_view_text("internal");
+		why.detail = cc_view_text("the keyvault's answer makes no sense");
+		flow_fail(f, job, &why);
+	} else if (!choose_ca(f, job)) {
+		flow_fail(f, job, &why);
+	} else if (journal_room(f->journal) == JOURNAL_ROOM_RESERVE) {
+		flow_give_back(f, job, CERTQ__NACK_REASON__NACK_BUSY, BUSY_MS, false, false);
+	} else {
+		heed_prior(f, job);
+		step_record_intent(f, job);
+	}
+}
+
+static void on_begun(void *arg, cc_err err, const Vault__VaultAnswer *answer)
+{
+	struct flow *f = NULL;
+	struct job *job = ((struct flow_ref *)arg)->job;
+	if (job->vault_deaths > 0)
+		((struct flow_ref *)arg)->flow->suspects--;
+	job = flow_ref_end(arg, &f);
+	if (job == NULL || job->nack.reason != 0 ||
+		!flow_is(job, JOURNAL__JOB_STATE__STATE_RECEIVED))
+		return;
+	if (err != CC_OK)
+		flow_vault_failed(f, job, err);
+	else if (answer->status == VAULT__VAULT_STATUS__VAULT_OK &&
+		 answer->answer_case == VAULT__VAULT_ANSWER__ANSWER_BEGUN)
+		take_begun(f, job, answer->begun);
+	else
+		flow_take_refusal(f, job, answer);
+}
+
+void step_begin(struct flow *f, struct job *job)
+{
+	if (job->kind != JOB_KIND_ISSUE) {
+		step_simple(f, job);
+		return;
+	}
+	if (!flow_vault_is_free(f, job)) {
+		flow_retry(f, job, 0);
+		return;
+	}
+	struct flow_ref *ref = flow_ref_new(f, job);
+	if (vault_client_begin_issue(f->vault, job->delivery, on_begun, ref) != CC_OK) {
+		flow_ref_cancel(ref);
+		flow_retry(f, job, 0);
+		return;
+	}
+	if (job->vault_deaths > 0)
+		f->suspects++;
+}

@@ -1,0 +1,64 @@
+/*
+ * KEEP, LOST, ALREADY_DONE, CANCELLED: what the queue says of a job that we hold, at the resume, to a
+ * lease extension, or unasked.  What is done is in the job table's column of that name.
+ */
+#include "connector/flow_int.h"
+
+#include "connector/steps.h"
+
+static void keep(struct flow *f, struct job *job, uint32_t lease_ms)
+{
+	job->kept = true;
+	if (lease_ms > 0)
+		leases_set(f->leases, job, lease_ms);
+	/* no step here: after a resume the ready session looks at every job, and an extended lease
+	 * is no reason to cut a back-off short */
+}
+
+static void lose(struct flow *f, struct job *job)
+{
+	f->outcomes[FLOW_LOST]++;
+	log_event(EV_JOB_ENDED, LV_JOB(job_id_view(job)), LV_TEXT("outcome", "lost"),
+		LV_TEXT("stage", job_rule(job->state)->name),
+		LV_TEXT("correlation", job->correlation));
+	flow_drop(f, job);
+}
+
+/* Provably no certificate: say so.  Otherwise nobody knows, and a call under way is waited for. */
+static void lose_claim(struct flow *f, struct job *job)
+{
+	flow_settle(f, job,
+		job->doubtful ? CERTQ__SETTLEMENT__SETTLE_UNSPECIFIED
+			      : CERTQ__SETTLEMENT__SETTLE_NOT_ISSUED);
+}
+
+static void gone(struct flow *f, struct job *job)
+{
+	switch (job->state) {
+	case JOURNAL__JOB_STATE__STATE_RECEIVED:
+	case JOURNAL__JOB_STATE__STATE_READY_TO_SEND:
+		lose(f, job);
+		break;
+	case JOURNAL__JOB_STATE__STATE_INTENT:
+	case JOURNAL__JOB_STATE__STATE_CLAIMED:
+		lose_claim(f, job);
+		break;
+	case JOURNAL__JOB_STATE__STATE_PENDING:
+		job->doubtful = true;
+		lose_claim(f, job);
+		break;
+	default: /* ISSUED and RESULT go on: the store decides; the rest is settled or kept already */
+		break;
+	}
+}
+
+void flow_take_verdict(struct flow *f, const struct session_verdict *v)
+{
+	struct job *job = jobs_find(f->jobs, v->job_id);
+	if (job == NULL || v->epoch != job->epoch)
+		return;
+	if (v->verdict == CERTQ__JOB_VERDICT__VERDICT_KEEP)
+		keep(f, job, v->lease_ms);
+	else
+		gone(f, job);
+}

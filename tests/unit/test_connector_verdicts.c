@@ -1,0 +1,435 @@
+/*
+ * What the queue says: every row of the result-ack table, claim verdicts, LOST and its like in each
+ * state, jobs that come twice.
+ */
+#include "tests/support/connector_rig.h"
+
+static void issue_with_verdict(struct rig *r, Certq__ResultVerdict verdict)
+{
+	r->result_verdict = verdict;
+	rig_issue(r, "job-1");
+	rig_turn(r);
+	assert_true(RIG_SENT(r, RESULT) >= 1);
+}
+
+/* The claim is settled NOT_ISSUED in the failure itself. */
+static void fail_with_verdict(struct rig *r, Certq__ResultVerdict verdict)
+{
+	r->runners[0].submit = CA__CA_RESULT__CA_REJECTED;
+	issue_with_verdict(r, verdict);
+}
+
+static void rewrap_with_verdict(struct rig *r, Certq__ResultVerdict verdict)
+{
+	r->result_verdict = verdict;
+	rig_cloud_job(
+		r, (struct rig_job){.name = "job-1", .kind = CERTQ__JOB_DOCUMENT__KIND_REWRAP});
+	rig_turn(r);
+}
+
+static void stored_ends_the_job(void **state)
+{
+	struct rig *r = *state;
+	issue_with_verdict(r, CERTQ__RESULT_VERDICT__RESULT_STORED);
+	assert_int_equal(rig_jobs(r), 0);
+	rig_assert_done(r, "job-1", "issue");
+}
+
+static void duplicate_same_ends_the_job(void **state)
+{
+	struct rig *r = *state;
+	issue_with_verdict(r, CERTQ__RESULT_VERDICT__RESULT_DUPLICATE_SAME);
+	rig_assert_done(r, "job-1", "issue");
+}
+
+static void already_done_with_our_certificate_ends_the_job(void **state)
+{
+	struct rig *r = *state;
+	r->winner = &r->ca;
+	issue_with_verdict(r, CERTQ__RESULT_VERDICT__RESULT_ALREADY_DONE);
+	rig_assert_done(r, "job-1", "issue");
+}
+
+static void already_done_with_another_certificate_leaves_an_orphan(void **state)
+{
+	struct rig *r = *state;
+	r->winner = &r->other_ca;
+	issue_with_verdict(r, CERTQ__RESULT_VERDICT__RESULT_ALREADY_DONE);
+	assert_int_equal(RIG_IN(r, ORPHAN), 1);
+	assert_int_equal(rig_journal_open(r), 1);
+}
+
+static void already_dead_leaves_an_orphan(void **state)
+{
+	struct rig *r = *state;
+	issue_with_verdict(r, CERTQ__RESULT_VERDICT__RESULT_ALREADY_DEAD);
+	assert_int_equal(RIG_IN(r, ORPHAN), 1);
+}
+
+static void cancelled_leaves_an_orphan(void **state)
+{
+	struct rig *r = *state;
+	issue_with_verdict(r, CERTQ__RESULT_VERDICT__RESULT_CANCELLED);
+	assert_int_equal(RIG_IN(r, ORPHAN), 1);
+}
+
+static void a_rewrap_that_is_not_wanted_is_dropped(void **state)
+{
+	struct rig *r = *state;
+	rewrap_with_verdict(r, CERTQ__RESULT_VERDICT__RESULT_CANCELLED);
+	assert_int_equal(rig_jobs(r), 0);
+	rewrap_with_verdict(r, CERTQ__RESULT_VERDICT__RESULT_ALREADY_DONE);
+	assert_int_equal(rig_jobs(r), 0);
+}
+
+static void a_stale_failure_is_dropped_and_its_claim_settled(void **state)
+{
+	struct rig *r = *state;
+	fail_with_verdict(r, CERTQ__RESULT_VERDICT__RESULT_STALE_EPOCH);
+	assert_int_equal(
+		RIG_LAST(r, SETTLE)->settle->outcome, CERTQ__SETTLEMENT__SETTLE_NOT_ISSUED);
+	rig_assert_done(r, "job-1", "not_issued");
+}
+
+static void a_success_is_never_stale(void **state)
+{
+	struct rig *r = *state;
+	issue_with_verdict(r, CERTQ__RESULT_VERDICT__RESULT_STALE_EPOCH);
+	assert_int_equal(RIG_IN(r, RESULT), 1);
+	r->result_verdict = CERTQ__RESULT_VERDICT__RESULT_STORED;
+	rig_pass(r, 120000);
+	rig_assert_done(r, "job-1", "issue");
+}
+
+static void an_unknown_job_is_held_and_offered_to_a_new_generation(void **state)
+{
+	struct rig *r = *state;
+	issue_with_verdict(r, CERTQ__RESULT_VERDICT__RESULT_UNKNOWN_JOB);
+	assert_int_equal(RIG_IN(r, RESULT), 1);
+	rig_forget_frames(r);
+	rig_restart(r);
+	assert_int_equal(RIG_SENT(r, RESULT), 0);
+	r->generation = 2;
+	r->result_verdict = CERTQ__RESULT_VERDICT__RESULT_STORED;
+	rig_restart(r);
+	assert_int_equal(RIG_SENT(r, RESULT), 1);
+	rig_assert_done(r, "job-1", "issue");
+}
+
+static void an_unknown_attempt_is_held_too(void **state)
+{
+	struct rig *r = *state;
+	issue_with_verdict(r, CERTQ__RESULT_VERDICT__RESULT_UNKNOWN_ATTEMPT);
+	assert_int_equal(RIG_IN(r, RESULT), 1);
+	assert_int_equal(RIG_SENT(r, RESULT), 1);
+}
+
+static void an_unknown_job_is_an_orphan_after_seven_days(void **state)
+{
+	struct rig *r = *state;
+	issue_with_verdict(r, CERTQ__RESULT_VERDICT__RESULT_UNKNOWN_JOB);
+	rig_pass(r, INT64_C(8) * 86400000);
+	rig_pass(r, 61000);
+	r->generation = 2;
+	rig_restart(r);
+	assert_int_equal(RIG_IN(r, ORPHAN), 1);
+}
+
+static void retry_later_sends_the_same_bytes_later(void **state)
+{
+	struct rig *r = *state;
+	issue_with_verdict(r, CERTQ__RESULT_VERDICT__RESULT_RETRY_LATER);
+	cc_blob before = codec_pack(RIG_LAST(r, RESULT)->result);
+	assert_int_equal(RIG_IN(r, RESULT), 1);
+	r->result_verdict = CERTQ__RESULT_VERDICT__RESULT_STORED;
+	rig_pass(r, 90000);
+	cc_blob after = codec_pack(RIG_LAST(r, RESULT)->result);
+	assert_true(RIG_SENT(r, RESULT) >= 2);
+	assert_true(cc_view_equal(cc_blob_view(&before), cc_blob_view(&after)));
+	cc_blob_free(&before);
+	cc_blob_free(&after);
+	rig_assert_done(r, "job-1", "issue");
+}
+
+static void an_invalid_result_is_kept_and_tried_again(void **state)
+{
+	struct rig *r = *state;
+	issue_with_verdict(r, CERTQ__RESULT_VERDICT__RESULT_INVALID);
+	assert_int_equal(RIG_IN(r, RESULT), 1);
+	r->result_verdict = CERTQ__RESULT_VERDICT__RESULT_STORED;
+	rig_pass(r, 11 * 60 * 1000);
+	rig_pass(r, 61000);
+	rig_assert_done(r, "job-1", "issue");
+}
+
+/* ---- claims ---- */
+
+static void a_lost_claim_of_this_life_is_settled_not_issued(void **state)
+{
+	struct rig *r = *state;
+	r->claim_verdict = CERTQ__CLAIM_VERDICT__CLAIM_LOST;
+	rig_issue(r, "job-1");
+	rig_turn(r);
+	const Certq__Settle *settle = RIG_LAST(r, SETTLE)->settle;
+	assert_int_equal(settle->outcome, CERTQ__SETTLEMENT__SETTLE_NOT_ISSUED);
+	assert_text(settle->ca, "ca-one");
+	assert_int_equal(r->runners[0].submitted, 0);
+	assert_int_equal(rig_jobs(r), 0);
+	assert_int_equal(rig_journal_open(r), 0);
+}
+
+static void already_done_cancelled_and_expired_claims_end_without_a_request(void **state)
+{
+	struct rig *r = *state;
+	static const Certq__ClaimVerdict verdicts[] = {CERTQ__CLAIM_VERDICT__CLAIM_ALREADY_DONE,
+		CERTQ__CLAIM_VERDICT__CLAIM_CANCELLED, CERTQ__CLAIM_VERDICT__CLAIM_EXPIRED};
+	for (size_t i = 0; i < 3; i++) {
+		char name[] = {'j', (char)('0' + i), 0};
+		r->claim_verdict = verdicts[i];
+		rig_issue(r, name);
+		rig_turn(r);
+		rig_assert_done(r, name, "not_issued");
+	}
+	assert_int_equal(r->runners[0].submitted, 0);
+}
+
+static void a_claim_that_is_put_off_is_made_again(void **state)
+{
+	struct rig *r = *state;
+	r->claim_verdict = CERTQ__CLAIM_VERDICT__CLAIM_RETRY_LATER;
+	rig_issue(r, "job-1");
+	rig_turn(r);
+	assert_int_equal(RIG_IN(r, INTENT), 1);
+	r->claim_verdict = CERTQ__CLAIM_VERDICT__CLAIM_GRANTED;
+	rig_pass(r, 90000);
+	rig_assert_done(r, "job-1", "issue");
+}
+
+/* ---- LOST and its like ---- */
+
+static void a_received_job_that_is_gone_is_dropped(void **state)
+{
+	struct rig *r = *state;
+	r->vault_silent = true;
+	rig_issue(r, "job-1");
+	rig_turn(r);
+	rig_gone(r, "job-1", CERTQ__JOB_VERDICT__VERDICT_CANCELLED);
+	rig_turn(r);
+	assert_int_equal(rig_jobs(r), 0);
+}
+
+static void a_claimed_job_that_is_gone_waits_for_the_call_and_sends_a_late_result(void **state)
+{
+	struct rig *r = *state;
+	Ca__CaAnswer a = CA__CA_ANSWER__INIT;
+	ProtobufCBinaryData chain[1] = {codec_bytes(cc_blob_view(&r->ca.der))};
+	r->runners[0].silent = true;
+	rig_issue(r, "job-1");
+	rig_turn(r);
+	rig_gone(r, "job-1", CERTQ__JOB_VERDICT__VERDICT_LOST);
+	rig_turn(r);
+	assert_int_equal(RIG_IN(r, SETTLING), 1);
+	a.request_id = r->runners[0].last_id;
+	a.result = CA__CA_RESULT__CA_ISSUED;
+	a.n_chain = 1;
+	a.chain = chain;
+	cc_blob packed = codec_pack(&a);
+	assert_int_equal(chan_send(r->runners[0].chan, cc_blob_view(&packed)), CC_OK);
+	cc_blob_free(&packed);
+	rig_turn(r);
+	assert_true(RIG_LAST(r, RESULT)->result->success);
+	rig_assert_done(r, "job-1", "issue");
+}
+
+static void a_claimed_job_that_is_gone_and_rejected_is_settled_not_issued(void **state)
+{
+	struct rig *r = *state;
+	Ca__CaAnswer a = CA__CA_ANSWER__INIT;
+	r->runners[0].silent = true;
+	rig_issue(r, "job-1");
+	rig_turn(r);
+	rig_gone(r, "job-1", CERTQ__JOB_VERDICT__VERDICT_LOST);
+	rig_turn(r);
+	a.request_id = r->runners[0].last_id;
+	a.result = CA__CA_RESULT__CA_REJECTED;
+	cc_blob packed = codec_pack(&a);
+	assert_int_equal(chan_send(r->runners[0].chan, cc_blob_view(&packed)), CC_OK);
+	cc_blob_free(&packed);
+	rig_turn(r);
+	assert_int_equal(RIG_SENT(r, RESULT), 0);
+	assert_int_equal(
+		RIG_LAST(r, SETTLE)->settle->outcome, CERTQ__SETTLEMENT__SETTLE_NOT_ISSUED);
+	rig_assert_done(r, "job-1", "not_issued");
+}
+
+static void a_pending_job_that_is_gone_is_kept(void **state)
+{
+	struct rig *r = *state;
+	r->runners[0].submit = CA__CA_RESULT__CA_PENDING;
+	rig_issue(r, "job-1");
+	rig_turn(r);
+	rig_gone(r, "job-1", CERTQ__JOB_VERDICT__VERDICT_CANCELLED);
+	rig_turn(r);
+	assert_int_equal(flow_unsettled_count(r->flow), 1);
+	assert_int_equal(rig_journal_open(r), 1);
+}
+
+/* ---- twice ---- */
+
+static void a_job_that_was_done_is_answered_from_the_journal(void **state)
+{
+	struct rig *r = *state;
+	rig_issue(r, "job-1");
+	rig_turn(r);
+	cc_blob before = codec_pack(RIG_LAST(r, RESULT)->result->bundle);
+	rig_cloud_job(r, (struct rig_job){.name = "job-1", .epoch = 2});
+	rig_turn(r);
+	const Certq__Result *again = RIG_LAST(r, RESULT)->result;
+	cc_blob after = codec_pack(again->bundle);
+	assert_int_equal(RIG_SENT(r, RESULT), 2);
+	assert_int_equal(again->epoch, 2);
+	assert_true(cc_view_equal(cc_blob_view(&before), cc_blob_view(&after)));
+	cc_blob_free(&before);
+	cc_blob_free(&after);
+	assert_int_equal(r->begun, 1);
+	assert_int_equal(r->runners[0].submitted, 1);
+	assert_int_equal(rig_jobs(r), 0);
+}
+
+static void a_job_whose_result_is_gone_fails_and_is_not_issued_again(void **state)
+{
+	struct rig *r = *state;
+	rig_issue(r, "job-1");
+	rig_turn(r);
+	rig_pass(r, INT64_C(26) * 3600 * 1000);
+	journal_sweep(r->journal);
+	rig_pass(r, 61000);
+	rig_cloud_job(r, (struct rig_job){.name = "job-1", .epoch = 2});
+	rig_turn(r);
+	assert_text(RIG_LAST(r, RESULT)->result->code, "result_expired");
+	assert_int_equal(r->runners[0].submitted, 1);
+}
+
+static void a_failed_job_may_run_again(void **state)
+{
+	struct rig *r = *state;
+	r->runners[0].submit = CA__CA_RESULT__CA_REJECTED;
+	rig_issue(r, "job-1");
+	rig_turn(r);
+	rig_assert_done(r, "job-1", "failed");
+	r->runners[0].submit = CA__CA_RESULT__CA_ISSUED;
+	rig_cloud_job(r, (struct rig_job){.name = "job-1", .epoch = 2});
+	rig_turn(r);
+	assert_true(RIG_LAST(r, RESULT)->result->success);
+	rig_assert_done(r, "job-1", "issue");
+}
+
+static void a_job_that_comes_again_before_its_claim_is_claimed_under_the_new_epoch(void **state)
+{
+	struct rig *r = *state;
+	r->no_claim_answer = true;
+	rig_issue(r, "job-1");
+	rig_turn(r);
+	r->no_claim_answer = false;
+	rig_cloud_job(r, (struct rig_job){.name = "job-1", .epoch = 2});
+	rig_turn(r);
+	assert_int_equal(RIG_LAST(r, CLAIMS)->claims->claims[0]->epoch, 2);
+	assert_int_equal(RIG_LAST(r, RESULT)->result->epoch, 2);
+	assert_int_equal(r->begun, 1);
+	rig_assert_done(r, "job-1", "issue");
+}
+
+static void a_kept_job_that_comes_again_asks_the_ca_first(void **state)
+{
+	struct rig *r = *state;
+	r->runners[0].silent = true;
+	rig_issue(r, "job-1");
+	rig_turn(r);
+	r->held_verdict = CERTQ__JOB_VERDICT__VERDICT_LOST;
+	r->runners[0].silent = false;
+	rig_restart(r);
+	assert_int_equal(flow_unsettled_count(r->flow), 1);
+	r->runners[0].find = CA__CA_RESULT__CA_ISSUED;
+	rig_cloud_job(r, (struct rig_job){.name = "job-1", .epoch = 2});
+	rig_turn(r);
+	assert_int_equal(r->runners[0].found, 1);
+	assert_int_equal(r->runners[0].submitted, 1);
+	rig_assert_done(r, "job-1", "issue");
+}
+
+static void a_claim_of_our_own_that_was_taken_over_is_asked_about_first(void **state)
+{
+	struct rig *r = *state;
+	r->runners[1].find = CA__CA_RESULT__CA_ISSUED;
+	rig_cloud_job(r, (struct rig_job){.name = "job-1", .own_prior = true});
+	rig_turn(r);
+	assert_int_equal(r->runners[0].submitted + r->runners[0].found, 0);
+	assert_int_equal(r->runners[1].found, 1);
+	assert_int_equal(r->runners[1].submitted, 0);
+	rig_assert_done(r, "job-1", "issue");
+}
+
+static void a_failure_that_leaves_a_certificate_leaves_an_orphan(void **state)
+{
+	struct rig *r = *state;
+	r->finish_status = VAULT__VAULT_STATUS__VAULT_REFUSED;
+	rig_issue(r, "job-1");
+	rig_turn(r);
+	const Certq__Result *result = RIG_LAST(r, RESULT)->result;
+	assert_false(result->success);
+	assert_int_equal(result->settle, CERTQ__SETTLEMENT__SETTLE_IN_DOUBT);
+	assert_int_equal(result->certificate->cert_sha256.len, 32);
+	assert_non_null(result->bundle);
+	assert_int_equal(RIG_IN(r, ORPHAN), 1);
+}
+
+static void a_certificate_for_another_key_fails_the_job_and_is_nobodys_orphan(void **state)
+{
+	struct rig *r = *state;
+	r->runners[0].signs = &r->other_ca;
+	rig_issue(r, "job-1");
+	rig_turn(r);
+	const Certq__Result *result = RIG_LAST(r, RESULT)->result;
+	assert_false(result->success);
+	assert_text(result->code, "key_mismatch");
+	assert_int_equal(result->settle, CERTQ__SETTLEMENT__SETTLE_IN_DOUBT);
+	assert_int_equal(r->finished, 0);
+	assert_int_equal(RIG_IN(r, ORPHAN), 0);
+	rig_assert_done(r, "job-1", "failed");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		RIG_TEST(stored_ends_the_job),
+		RIG_TEST(duplicate_same_ends_the_job),
+		RIG_TEST(already_done_with_our_certificate_ends_the_job),
+		RIG_TEST(already_done_with_another_certificate_leaves_an_orphan),
+		RIG_TEST(already_dead_leaves_an_orphan),
+		RIG_TEST(cancelled_leaves_an_orphan),
+		RIG_TEST(a_rewrap_that_is_not_wanted_is_dropped),
+		RIG_TEST(a_stale_failure_is_dropped_and_its_claim_settled),
+		RIG_TEST(a_success_is_never_stale),
+		RIG_TEST(an_unknown_job_is_held_and_offered_to_a_new_generation),
+		RIG_TEST(an_unknown_attempt_is_held_too),
+		RIG_TEST(an_unknown_job_is_an_orphan_after_seven_days),
+		RIG_TEST(retry_later_sends_the_same_bytes_later),
+		RIG_TEST(an_invalid_result_is_kept_and_tried_again),
+		RIG_TEST(a_lost_claim_of_this_life_is_settled_not_issued),
+		RIG_TEST(already_done_cancelled_and_expired_claims_end_without_a_request),
+		RIG_TEST(a_claim_that_is_put_off_is_made_again),
+		RIG_TEST(a_received_job_that_is_gone_is_dropped),
+		RIG_TEST(a_claimed_job_that_is_gone_waits_for_the_call_and_sends_a_late_result),
+		RIG_TEST(a_claimed_job_that_is_gone_and_rejected_is_settled_not_issued),
+		RIG_TEST(a_pending_job_that_is_gone_is_kept),
+		RIG_TEST(a_job_that_was_done_is_answered_from_the_journal),
+		RIG_TEST(a_job_whose_result_is_gone_fails_and_is_not_issued_again),
+		RIG_TEST(a_failed_job_may_run_again),
+		RIG_TEST(a_job_that_comes_again_before_its_claim_is_claimed_under_the_new_epoch),
+		RIG_TEST(a_kept_job_that_comes_again_asks_the_ca_first),
+		RIG_TEST(a_claim_of_our_own_that_was_taken_over_is_asked_about_first),
+		RIG_TEST(a_failure_that_leaves_a_certificate_leaves_an_orphan),
+		RIG_TEST(a_certificate_for_another_key_fails_the_job_and_is_nobodys_orphan),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
