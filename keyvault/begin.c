@@ -174,6 +174,7 @@ void begin_serve(struct call *c)
 		CERTQ__JOB_DOCUMENT__KIND_ISSUE));
 	issue = c->job->issue;
 	TRY(call_step(c, REASON_POLICY, policy_judge_issue(c->rules->policy, issue, &plan)));
+	TRY(verify_ca_is_pinned(c, cc_view_text(policy_profile_ca(plan.profile, 0))));
 	TRY(call_step(c, REASON_DEVICE_KEY, device_key_read(issue->device_key, &device)));
 	TRY(call_step(c, REASON_POLICY, sealer_check_form(device.key, plan.seal)));
 	TRY(call_step(c, REASON_DEVICE_KEY,

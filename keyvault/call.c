@@ -195,6 +195,7 @@ static void forget_effects(struct state_change *change)
 {
 	change->take = STATE_TAKE_NONE;
 	change->has_device = false;
+	change->checks_block = false;
 	change->rate = NULL;
 	change->has_issued = false;
 	change->ticket_number = 0;

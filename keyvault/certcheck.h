@@ -13,6 +13,7 @@
 
 #define CERTCHECK_CERT_MAX         (16u * 1024u)
 #define CERTCHECK_CHAIN_MAX        10
+#define CERTCHECK_AUTH_LEVEL       2    /* 112 bits: RSA of 2048 and more, no SHA-1 */
 #define CERTCHECK_SKEW_S           300  /* not_before may be this far ahead */
 #define CERTCHECK_VALIDITY_SLACK_S 3600 /* CAs set not_before back, for clocks that lag */
 

@@ -7,8 +7,6 @@
 #include <openssl/x509_vfy.h>
 #include <openssl/x509v3.h>
 
-#define AUTH_LEVEL 2 /* 112 bits: RSA of 2048 and more, no SHA-1 */
-
 cc_err certcheck_parse(cc_view der, X509 **ret)
 {
 	const uint8_t *at = der.data;
@@ -112,7 +110,7 @@ cc_err certcheck_path(const STACK_OF(X509) * roots, const STACK_OF(X509) * chain
 		cc_fail_openssl("path"));
 	param = X509_STORE_CTX_get0_param(ctx);
 	X509_VERIFY_PARAM_set_time(param, (time_t)at_s);
-	X509_VERIFY_PARAM_set_auth_level(param, AUTH_LEVEL);
+	X509_VERIFY_PARAM_set_auth_level(param, CERTCHECK_AUTH_LEVEL);
 	X509_VERIFY_PARAM_set_depth(param, CERTCHECK_CHAIN_MAX);
 	if (X509_verify_cert(ctx) != 1) {
 		ERR_clear_error();

@@ -3,8 +3,8 @@
  * decides what that is worth here.
  */
 #include "keyvault/device.h"
-#include "base/text.h"
 #include "keyvault/certcheck.h"
+#include "keyvault/names.h"
 #include "keyvault/sealer.h"
 #include "proto/codec.h"
 #include <openssl/x509v3.h>
@@ -75,6 +75,7 @@ static cc_err verify_chain(
 	X509_VERIFY_PARAM *param = X509_STORE_CTX_get0_param(ctx);
 	X509_VERIFY_PARAM_set_time(param, (time_t)now_s);
 	X509_VERIFY_PARAM_set_depth(param, DEVICE_CHAIN_MAX);
+	X509_VERIFY_PARAM_set_auth_level(param, CERTCHECK_AUTH_LEVEL);
 	/* A device CA may be an issuing CA: what policy lists is trusted itself. */
 	ENSURE(X509_VERIFY_PARAM_set_flags(param, X509_V_FLAG_PARTIAL_CHAIN) == 1 &&
 			X509_STORE_CTX_set_purpose(ctx, X509_PURPOSE_SSL_CLIENT) == 1,
@@ -88,16 +89,6 @@ out:
 	return err;
 }
 
-static bool asn1_is(const ASN1_STRING *s, cc_view expected)
-{
-	unsigned char *utf8 = NULL;
-	int size = expected.size > 0 ? ASN1_STRING_to_UTF8(&utf8, s) : -1;
-	bool same = size > 0 && text_equal_nocase(cc_view_of(utf8, (size_t)size), expected);
-
-	OPENSSL_free(utf8);
-	return same;
-}
-
 static bool common_name_is(X509 *leaf, cc_view expected)
 {
 	const X509_NAME *name = X509_get_subject_name(leaf);
@@ -106,20 +97,21 @@ static bool common_name_is(X509 *leaf, cc_view expected)
 	/* One CN exactly: with two, readers would differ. */
 	if (at < 0 || X509_NAME_get_index_by_NID(name, NID_commonName, at) >= 0)
 		return false;
-	return asn1_is(X509_NAME_ENTRY_get_data(X509_NAME_get_entry(name, at)), expected);
+	return names_string_is(X509_NAME_ENTRY_get_data(X509_NAME_get_entry(name, at)), expected);
 }
 
 static bool alt_name_fits(const GENERAL_NAME *name, const Certq__Holder *holder)
 {
 	switch (name->type) {
 	case GEN_DNS:
-		return asn1_is(name->d.dNSName, codec_view(holder->device_id));
+		return names_string_is(name->d.dNSName, codec_view(holder->device_id));
 	case GEN_EMAIL:
-		return asn1_is(name->d.rfc822Name, codec_view(holder->email));
+		return names_string_is(name->d.rfc822Name, codec_view(holder->email));
 	case GEN_OTHERNAME:
 		return OBJ_obj2nid(name->d.otherName->type_id) == NID_ms_upn &&
 		       name->d.otherName->value->type == V_ASN1_UTF8STRING &&
-		       asn1_is(name->d.otherName->value->value.utf8string, codec_view(holder->upn));
+		       names_string_is(
+			       name->d.otherName->value->value.utf8string, codec_view(holder->upn));
 	default:
 		return false;
 	}

@@ -116,7 +116,9 @@ static void on_committed(void *arg, cc_err err)
 		dispatch_start(c);
 		return;
 	} else if (c->change.verdict != REASON_NONE) {
-		c->reason = c->change.verdict;
+		/* Words of an earlier reason are not this one's, and may be a password's. */
+		cc_ignore(
+			call_refuse(c, c->change.verdict, "found when it was committed"), "noted");
 		call_answer_refusal(c);
 	}
 	end(c);

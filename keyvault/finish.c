@@ -53,15 +53,16 @@ out:
 	return err;
 }
 
+/* Whether it has been blocked meanwhile is judged at the commit, so that nothing comes between. */
 static cc_err check_device(struct call *c, struct device_key *device)
 {
-	bool blocked = false;
+	struct state_change *change = &c->change;
 	cc_err err = CC_OK;
 
 	TRY(call_step(c, REASON_DEVICE_KEY, device_key_read(c->ticket->issue->device_key, device)));
-	TRY(call_step(c, REASON_INTERNAL,
-		state_find_blocked(c->vault->state, device->spki_sha256, &blocked)));
-	ENSURE(!blocked, call_refuse(c, REASON_DEVICE_KEY, "the device key is blocked"));
+	change->device.device_id = cc_blob_copy(codec_view(c->ticket->issue->holder->device_id));
+	memcpy(change->device.spki_sha256, device->spki_sha256, SHA256_SIZE);
+	change->checks_block = true;
 out:
 	return err;
 }
@@ -261,6 +262,7 @@ void finish_serve_reorder(struct call *c)
 	Vault__VaultAnswer answer = VAULT__VAULT_ANSWER__INIT;
 	struct policy_plan plan = {0};
 	struct order_facts facts = {.op = request->op, .now_s = c->now_s};
+	struct device_key device = {0};
 	Certq__SignedDocument *order = NULL;
 	cc_err err = CC_OK;
 
@@ -268,6 +270,10 @@ void finish_serve_reorder(struct call *c)
 		call_refuse(c, REASON_MALFORMED, "not an operation that a ticket is good for"));
 	TRY(verify_ticket(c, request->ticket));
 	TRY(judge_again(c, request->ca, &plan));
+	if (request->op == VAULT__ORDER_OP__ORDER_SUBMIT) { /* poll and withdraw clear up */
+		TRY(verify_ca_is_pinned(c, codec_view(request->ca)));
+		TRY(check_device(c, &device));
+	}
 	facts.tenant = codec_view(c->ticket->tenant);
 	facts.job_id = codec_view(c->ticket->job_id);
 	facts.ca = codec_view(request->ca);
@@ -283,6 +289,7 @@ void finish_serve_reorder(struct call *c)
 out:
 	(void)err; /* noted by the steps */
 	codec_free(order);
+	device_key_clear(&device);
 	codec_free_secret(c->ticket);
 	c->ticket = NULL;
 }

@@ -35,6 +35,8 @@ cc_err names_sid_of(const X509_EXTENSION *extension, cc_blob *ret) CC_MUST_USE;
 /* An EKU as text: dotted numbers only.  Free with ASN1_OBJECT_free. */
 cc_err names_oid(cc_view text, ASN1_OBJECT **ret) CC_MUST_USE;
 
+/* The same characters; ASCII case does not count.  Nothing is equal to an empty text. */
+bool names_string_is(const ASN1_STRING *string, cc_view expected);
 bool names_subject_equal(const X509_NAME *a, const X509_NAME *b);
 /* Sets; either may be NULL (empty).  On a difference `ret_what` (may be NULL) gets the words. */
 bool names_san_equal(const GENERAL_NAMES *expected, const GENERAL_NAMES *found, cc_blob *ret_what);

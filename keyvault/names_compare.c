@@ -45,6 +45,16 @@ static void append_part(cc_blob *item, cc_view part)
 	cc_blob_append(item, part);
 }
 
+bool names_string_is(const ASN1_STRING *string, cc_view expected)
+{
+	unsigned char *utf8 = NULL;
+	int size = expected.size > 0 ? ASN1_STRING_to_UTF8(&utf8, string) : -1;
+	bool same = size > 0 && text_equal_nocase(cc_view_of(utf8, (size_t)size), expected);
+
+	OPENSSL_free(utf8);
+	return same;
+}
+
 /* By characters where it is a character string; otherwise tag and bytes. */
 static void append_string(cc_blob *item, const ASN1_STRING *string)
 {

@@ -34,8 +34,6 @@ enum policy_device_keys policy_device_keys(const struct policy *p);
 const char *policy_device_keys_name(enum policy_device_keys mode);
 const STACK_OF(X509) * policy_device_cas(const struct policy *p);
 const struct policy_limits *policy_limits(const struct policy *p);
-bool policy_checks_unbound(
-	const struct policy *p); /* binding 0 is opened and compared, not refused */
 
 size_t policy_profile_count(const struct policy *p);
 const struct policy_profile *policy_profile_at(const struct policy *p, size_t i);

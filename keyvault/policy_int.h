@@ -46,7 +46,7 @@ struct policy {
 	struct policy_list rewrap_purposes;
 	uint32_t rewrap_seals;
 	Certq__Seal rewrap_seal;
-	bool check_unbound;
+	bool check_unbound; /* records without a binding are opened and compared, not refused */
 };
 
 /* policy_profile.c: the readers; all fail at the place in the document. */

@@ -44,11 +44,6 @@ const struct policy_limits *policy_limits(const struct policy *p)
 	return &p->limits;
 }
 
-bool policy_checks_unbound(const struct policy *p)
-{
-	return p->check_unbound;
-}
-
 size_t policy_profile_count(const struct policy *p)
 {
 	return p->profile_count;
@@ -181,15 +176,19 @@ static cc_err judge_alt_name(const struct policy_profile *profile, const Certq__
 			    profile->name, type);
 }
 
-/* An e-mail address in the subject is one too, and must not go round the rule for the others. */
+/* An e-mail address in the subject, under either of its types, is one too, and must not go round the
+ * rule for the others. */
 static cc_err judge_subject(const struct policy_profile *profile, cc_view text)
 {
 	X509_NAME *name = NULL;
 	cc_err err = CC_OK;
 
 	TRY(names_subject(text, &name));
-	for (int i = X509_NAME_get_index_by_NID(name, NID_pkcs9_emailAddress, -1); i >= 0;
-		i = X509_NAME_get_index_by_NID(name, NID_pkcs9_emailAddress, i)) {
+	for (int i = 0; i < X509_NAME_entry_count(name); i++) {
+		int type = OBJ_obj2nid(X509_NAME_ENTRY_get_object(X509_NAME_get_entry(name, i)));
+
+		if (type != NID_pkcs9_emailAddress && type != NID_rfc822Mailbox)
+			continue;
 		const ASN1_STRING *s = X509_NAME_ENTRY_get_data(X509_NAME_get_entry(name, i));
 		cc_view value = cc_view_of(ASN1_STRING_get0_data(s), (size_t)ASN1_STRING_length(s));
 

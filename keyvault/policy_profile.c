@@ -154,6 +154,23 @@ out:
 	return err;
 }
 
+/* What a CSR asks for must be what the certificate may have. */
+static cc_err check_default_eku(const struct conf_node *n, const struct policy_profile *profile)
+{
+	cc_err err = CC_OK;
+
+	for (size_t i = 0; i < profile->default_eku.count; i++) {
+		bool allowed = false;
+
+		for (size_t k = 0; k < profile->eku.count; k++)
+			allowed = allowed || cc_view_equal(profile->eku.items[k],
+						     profile->default_eku.items[i]);
+		ENSURE(allowed, conf_fail(conf_at(n, i), "default_eku: not one of eku"));
+	}
+out:
+	return err;
+}
+
 /* ---- a profile ---- */
 
 struct profile_file {
@@ -319,6 +336,7 @@ cc_err policy_profile_read(
 	TRY(read_key_types(f.key_types, &profile->key_types));
 	TRY(read_eku(f.eku, "eku", &profile->eku));
 	TRY(read_eku(f.default_eku, "default_eku", &profile->default_eku));
+	TRY(check_default_eku(f.default_eku, profile));
 	TRY(read_key_usage(f.key_usage, &profile->key_usage));
 	TRY(read_san(c, f.san, profile));
 	profile->max_validity_s = f.max_validity_s;

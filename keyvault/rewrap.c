@@ -8,6 +8,7 @@
  */
 #include "keyvault/rewrap.h"
 #include "keyvault/device.h"
+#include "keyvault/names.h"
 #include "keyvault/pfx.h"
 #include "keyvault/result.h"
 #include "keyvault/sealer.h"
@@ -75,24 +76,14 @@ static cc_err decrypt(struct call *c, const Vault__Rewrap *request, size_t index
 
 /* ---- records without a binding ---- */
 
-static bool string_is(const ASN1_STRING *s, cc_view expected)
-{
-	unsigned char *utf8 = NULL;
-	int size = expected.size > 0 ? ASN1_STRING_to_UTF8(&utf8, s) : -1;
-	bool same = size > 0 && text_equal_nocase(cc_view_of(utf8, (size_t)size), expected);
-
-	OPENSSL_free(utf8);
-	return same;
-}
-
 static bool name_fits(const GENERAL_NAME *name, const Certq__Holder *holder)
 {
 	if (name->type == GEN_EMAIL)
-		return string_is(name->d.rfc822Name, codec_view(holder->email)) ||
-		       string_is(name->d.rfc822Name, codec_view(holder->upn));
+		return names_string_is(name->d.rfc822Name, codec_view(holder->email)) ||
+		       names_string_is(name->d.rfc822Name, codec_view(holder->upn));
 	if (name->type == GEN_OTHERNAME && OBJ_obj2nid(name->d.otherName->type_id) == NID_ms_upn &&
 		name->d.otherName->value->type == V_ASN1_UTF8STRING)
-		return string_is(
+		return names_string_is(
 			name->d.otherName->value->value.utf8string, codec_view(holder->upn));
 	return false;
 }
@@ -107,7 +98,7 @@ static bool names_user(X509 *leaf, const Certq__Holder *holder)
 		fits = name_fits(sk_GENERAL_NAME_value(names, i), holder);
 	for (int i = X509_NAME_get_index_by_NID(subject, NID_pkcs9_emailAddress, -1);
 		!fits && i >= 0; i = X509_NAME_get_index_by_NID(subject, NID_pkcs9_emailAddress, i))
-		fits = string_is(X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, i)),
+		fits = names_string_is(X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, i)),
 			codec_view(holder->email));
 	GENERAL_NAMES_free(names);
 	return fits;

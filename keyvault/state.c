@@ -253,24 +253,6 @@ cc_err state_find_issued(
 		&vault__issued_row__descriptor, ret);
 }
 
-cc_err state_find_blocked(
-	const struct state *s, const uint8_t spki_sha256[SHA256_SIZE], bool *ret_blocked)
-{
-	cc_view value = CC_VIEW_NONE;
-	MDB_txn *txn = NULL;
-	cc_err err = CC_OK;
-
-	TRY(db_read_begin(s->db, &txn));
-	err = db_get(s->db, txn, STATE_DB_BLOCKED, cc_view_of(spki_sha256, SHA256_SIZE), &value);
-	if (err == CC_OK || err == CC_NOT_FOUND) {
-		*ret_blocked = err == CC_OK;
-		err = CC_OK;
-	}
-out:
-	db_read_end(txn);
-	return err;
-}
-
 static cc_err walk(const struct state *s, size_t dbi,
 	cc_err (*take)(void *arg, cc_view key, cc_view row), void *arg)
 {

@@ -73,6 +73,7 @@ struct state_change {
 	enum state_take take;
 	Vault__TakenJob taken; /* STATE_TAKE_*: the row; its bytes are borrowed */
 	bool has_device;
+	bool checks_block; /* of `device` only whether it or its key is blocked */
 	struct state_device device;
 	const char *rate; /* "issue", "rewrap", or NULL; counted once a job */
 	uint32_t per_hour;
@@ -109,8 +110,6 @@ void state_change_clear(struct state_change *change);
 /* NULL in *ret when there is none; free with codec_free. */
 cc_err state_find_taken(
 	const struct state *s, cc_view tenant, cc_view job_id, Vault__TakenJob **ret) CC_MUST_USE;
-cc_err state_find_blocked(const struct state *s, const uint8_t spki_sha256[SHA256_SIZE],
-	bool *ret_blocked) CC_MUST_USE;
 cc_err state_find_issued(
 	const struct state *s, cc_view issuer, cc_view serial, Vault__IssuedRow **ret) CC_MUST_USE;
 

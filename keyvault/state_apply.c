@@ -105,6 +105,8 @@ static cc_err judge(const struct db *d, MDB_txn *txn, const Vault__StateMeta *me
 		TRY(judge_signer(d, txn, change));
 	if (change->verdict == REASON_NONE)
 		TRY(judge_taken(d, txn, change, ret_known));
+	if (change->verdict == REASON_NONE && (change->has_device || change->checks_block))
+		TRY(state_device_judge_block(d, txn, change));
 	if (change->verdict == REASON_NONE && change->has_device)
 		TRY(state_device_judge(d, txn, change));
 	if (change->verdict == REASON_NONE && !*ret_known)

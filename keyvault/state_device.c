@@ -63,30 +63,7 @@ static cc_err is_blocked(
 	return CC_OK;
 }
 
-/* A first key in pinned mode: so many a day, and never the first of a user with imported keys. */
-static cc_err judge_first(const struct db *d, MDB_txn *txn, struct state_change *change)
-{
-	uint32_t day = (uint32_t)(change->now_s / DAY_S);
-	cc_view user_id = cc_blob_view(&change->device.user_id);
-	Vault__UserRow *user = NULL;
-	uint32_t of_user = 0, of_tenant = 0;
-	cc_err err = CC_OK;
-
-	TRY(get_user(d, txn, change, &user));
-	bool imported = change->device.imported || (user != NULL && user->imported);
-	if (imported && (user == NULL || user->devices == 0))
-		change->verdict = REASON_DEVICE_KEY;
-	TRY(state_counter_get(d, txn, 'u', day, user_id, &of_user));
-	TRY(state_counter_get(d, txn, 't', day, cc_blob_view(&change->tenant), &of_tenant));
-	if (of_user >= change->device.per_user_per_day ||
-		of_tenant >= change->device.per_tenant_per_day)
-		change->verdict = REASON_DEVICE_KEY;
-out:
-	codec_free(user);
-	return err;
-}
-
-cc_err state_device_judge(const struct db *d, MDB_txn *txn, struct state_change *change)
+cc_err state_device_judge_block(const struct db *d, MDB_txn *txn, struct state_change *change)
 {
 	Vault__Device *row = NULL;
 	bool blocked = false;
@@ -96,14 +73,67 @@ cc_err state_device_judge(const struct db *d, MDB_txn *txn, struct state_change 
 	TRY(get_device(d, txn, change, &row));
 	if (blocked || (row != NULL && row->blocked))
 		change->verdict = REASON_DEVICE_KEY;
-	else if (!change->device.pinned)
-		change->verdict = REASON_NONE;
-	else if (change->device.device_id.size == 0)
-		change->verdict = REASON_DEVICE_KEY; /* nothing to pin it to */
-	else if (row == NULL)
-		TRY(judge_first(d, txn, change));
-	else if (!same_key(row, change))
+out:
+	codec_free(row);
+	return err;
+}
+
+/* The first device of a user with imported keys, even where it is another user's already. */
+static cc_err judge_owner(const struct db *d, MDB_txn *txn, struct state_change *change)
+{
+	Vault__UserRow *user = NULL;
+	cc_err err = CC_OK;
+
+	TRY(get_user(d, txn, change, &user));
+	bool imported = change->device.imported || (user != NULL && user->imported);
+	if (imported && (user == NULL || user->devices == 0))
 		change->verdict = REASON_DEVICE_KEY;
+out:
+	codec_free(user);
+	return err;
+}
+
+/* First keys: so many a day.  A device without a user counts for the tenant alone. */
+static cc_err judge_limits(const struct db *d, MDB_txn *txn, struct state_change *change)
+{
+	uint32_t day = (uint32_t)(change->now_s / DAY_S);
+	cc_view user_id = cc_blob_view(&change->device.user_id);
+	uint32_t of_user = 0, of_tenant = 0;
+	cc_err err = CC_OK;
+
+	TRY(state_counter_get(d, txn, 'u', day, user_id, &of_user));
+	TRY(state_counter_get(d, txn, 't', day, cc_blob_view(&change->tenant), &of_tenant));
+	if ((user_id.size > 0 && of_user >= change->device.per_user_per_day) ||
+		of_tenant >= change->device.per_tenant_per_day)
+		change->verdict = REASON_DEVICE_KEY;
+out:
+	return err;
+}
+
+static bool same_user(const Vault__Device *row, const struct state_change *change)
+{
+	return cc_view_equal(codec_view(row->user_id), cc_blob_view(&change->device.user_id));
+}
+
+/* Blocks have been judged before. */
+cc_err state_device_judge(const struct db *d, MDB_txn *txn, struct state_change *change)
+{
+	Vault__Device *row = NULL;
+	cc_err err = CC_OK;
+
+	if (!change->device.pinned)
+		return CC_OK;
+	if (change->device.device_id.size == 0) { /* nothing to pin it to */
+		change->verdict = REASON_DEVICE_KEY;
+		return CC_OK;
+	}
+	TRY(get_device(d, txn, change, &row));
+	if (row != NULL && !same_key(row, change))
+		change->verdict = REASON_DEVICE_KEY;
+	if (change->verdict == REASON_NONE && (row == NULL || !same_user(row, change)))
+		TRY(judge_owner(d, txn, change));
+	if (change->verdict == REASON_NONE && row == NULL)
+		TRY(judge_limits(d, txn, change));
 out:
 	codec_free(row);
 	return err;

@@ -48,6 +48,8 @@ cc_err state_counter_add(
 	const struct db *d, MDB_txn *txn, char tag, uint32_t bucket, cc_view name) CC_MUST_USE;
 
 /* state_device.c: sets change->verdict, or records the key (second step, after all verdicts). */
+cc_err state_device_judge_block(
+	const struct db *d, MDB_txn *txn, struct state_change *change) CC_MUST_USE;
 cc_err state_device_judge(
 	const struct db *d, MDB_txn *txn, struct state_change *change) CC_MUST_USE;
 cc_err state_device_record(

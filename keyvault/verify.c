@@ -104,6 +104,14 @@ cc_err verify_policy(struct call *c)
 		"%s", r->problem);
 }
 
+cc_err verify_ca_is_pinned(struct call *c, cc_view ca)
+{
+	if (pins_roots(c->rules->pins, ca) != NULL)
+		return CC_OK;
+	return call_refuse(c, REASON_POLICY_PROBLEM, "no root is pinned for the CA %.*s",
+		(int)ca.size, (const char *)ca.data);
+}
+
 static cc_err check_enrolled(struct call *c)
 {
 	if (pins_are_enrolled(c->rules->pins))
@@ -141,7 +149,7 @@ out:
 	return err;
 }
 
-/* Not audited when the ticket does not open: then nobody knows what it was about. */
+/* A ticket that does not open is refused without a signature: nobody knows which job it was. */
 cc_err verify_ticket(struct call *c, ProtobufCBinaryData ticket)
 {
 	Vault__TakenJob *taken = NULL;

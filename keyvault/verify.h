@@ -15,5 +15,8 @@ cc_err verify_job(struct call *c, ProtobufCBinaryData claimed_id, const Certq__S
 	const Certq__SignedDocument *signer, Certq__JobDocument__KindCase kind) CC_MUST_USE;
 /* Is there a policy to judge by? */
 cc_err verify_policy(struct call *c) CC_MUST_USE;
+/* Is there a root that what this CA issues can be judged by?  Asked before the CA is: what it made
+ * otherwise could not be delivered. */
+cc_err verify_ca_is_pinned(struct call *c, cc_view ca) CC_MUST_USE;
 /* The ticket, as c->ticket; the change knows tenant, job id and digest. */
 cc_err verify_ticket(struct call *c, ProtobufCBinaryData ticket) CC_MUST_USE;

@@ -549,6 +549,24 @@ static void with_a_broken_policy_file_jobs_wait(void **state)
 	codec_free(begin_ok(rig));
 }
 
+static void a_ca_without_a_pinned_root_is_not_asked(void **state)
+{
+	struct rig *rig = *state;
+	Vault__VaultAnswer *begun = begin_ok(rig);
+	char *cas = strstr(rig->v.pins, "\ncas:");
+
+	expect_refusal(rig,
+		reorder(rig, codec_view(begun->begun->ticket), VAULT__ORDER_OP__ORDER_SUBMIT,
+			"backup-ca"),
+		VAULT__VAULT_STATUS__VAULT_BUSY, "policy_problem");
+	assert_non_null(cas);
+	cas[1] = '\0';
+	fixture_vault_reload(&rig->v);
+	expect_refusal(rig, fixture_vault_begin(&rig->v, &rig->job),
+		VAULT__VAULT_STATUS__VAULT_BUSY, "policy_problem");
+	codec_free(begun);
+}
+
 static void without_pins_the_keyvault_is_not_enrolled(void **state)
 {
 	struct rig *rig = *state;
@@ -602,6 +620,22 @@ static void a_pinned_device_keeps_its_key(void **state)
 	EVP_PKEY_free(other);
 }
 
+static cc_blob signed_with_sha1(const struct fixture_ca *ca, cc_view certificate)
+{
+	const uint8_t *at = certificate.data;
+	X509 *x = d2i_X509(NULL, &at, (long)certificate.size);
+	unsigned char *der = NULL;
+
+	assert_non_null(x);
+	assert_true(X509_sign(x, ca->key, EVP_sha1()) > 0);
+	int size = i2d_X509(x, &der);
+	assert_true(size > 0);
+	cc_blob copy = cc_blob_copy(cc_view_of(der, (size_t)size));
+	OPENSSL_free(der);
+	X509_free(x);
+	return copy;
+}
+
 static void a_certified_device_needs_its_certificate(void **state)
 {
 	struct rig *rig = *state;
@@ -634,6 +668,10 @@ static void a_certified_device_needs_its_certificate(void **state)
 	chain[0] = codec_bytes(cc_blob_view(&wrong));
 	expect_refusal(rig, fixture_vault_begin(&rig->v, &rig->job), REFUSED, "device_key_refused");
 	cc_blob right = fixture_ca_device(&device_ca, rig->device, "device-1");
+	cc_blob weak = signed_with_sha1(&device_ca, cc_blob_view(&right));
+	chain[0] = codec_bytes(cc_blob_view(&weak));
+	expect_refusal(rig, fixture_vault_begin(&rig->v, &rig->job), REFUSED, "device_key_refused");
+	cc_blob_free(&weak);
 	chain[0] = codec_bytes(cc_blob_view(&right));
 	issue_and_deliver(rig);
 	cc_blob_free(&foreign);
@@ -772,6 +810,7 @@ int main(void)
 		WITH_RIG(a_rules_name_leaves_only_where_policy_says_so),
 		WITH_RIG(without_a_policy_file_nothing_is_issued),
 		WITH_RIG(with_a_broken_policy_file_jobs_wait),
+		WITH_RIG(a_ca_without_a_pinned_root_is_not_asked),
 		WITH_RIG(without_pins_the_keyvault_is_not_enrolled),
 		WITH_RIG(a_rate_limit_makes_jobs_wait),
 		WITH_RIG(a_weak_device_key_is_refused),

@@ -209,6 +209,10 @@ static void an_address_in_the_subject_is_under_the_same_rule(void **state)
 
 	rig->job.issue.subject = codec_text("CN=alice,1.2.840.113549.1.9.1=alice@evil.com");
 	assert_int_not_equal(judge(rig), CC_OK);
+	rig->job.issue.subject = codec_text("CN=alice,0.9.2342.19200300.100.1.3=alice@evil.com");
+	judge_says_no(rig);
+	rig->job.issue.subject = codec_text("CN=alice,0.9.2342.19200300.100.1.3=alice@contoso.com");
+	assert_int_equal(judge(rig), CC_OK);
 	rig->job.issue.subject = codec_text("CN=alice,O=Contoso");
 	assert_int_equal(judge(rig), CC_OK);
 }
@@ -317,6 +321,9 @@ static void mistakes_are_named_with_their_place(void **state)
 		"ca_profiles: {p: {cas: [a], template: t, key_types: [ec-p256], eku: [], "
 		"key_usage: "
 		"[digitalSignature], max_validity: 1d, seals: [windows]}}",
+		"ca_profiles: {p: {cas: [a], template: t, key_types: [ec-p256], eku: "
+		"[1.3.6.1.5.5.7.3.2], default_eku: [1.3.6.1.5.5.7.3.1], key_usage: "
+		"[digitalSignature], max_validity: 1d}}",
 	};
 	(void)state;
 

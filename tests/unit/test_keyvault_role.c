@@ -343,6 +343,51 @@ static void a_blocked_device_gets_nothing_at_once(void **state)
 	cc_blob_free(&leaf);
 }
 
+/* The ticket's key is not the one that the device table knows by now: blocked is the device. */
+static void a_blocked_device_gets_nothing_under_an_older_key(void **state)
+{
+	struct rig *rig = *state;
+	Vault__AdminRequest request = VAULT__ADMIN_REQUEST__INIT;
+	Vault__AdminBlockDevice block = VAULT__ADMIN_BLOCK_DEVICE__INIT;
+	Vault__VaultRequest again = VAULT__VAULT_REQUEST__INIT;
+	Vault__Reorder reorder = VAULT__REORDER__INIT;
+	EVP_PKEY *newer = fixture_key("ec-p256");
+	cc_blob spki = fixture_spki(newer);
+
+	rig->job.doc.idempotency_key = codec_text("job-1");
+	Vault__VaultAnswer *begun = fixture_vault_begin(&rig->v, &rig->job);
+	rig->job.doc.idempotency_key = codec_text("job-2");
+	rig->job.device_key.spki = codec_bytes(cc_blob_view(&spki));
+	codec_free(fixture_vault_begin(&rig->v, &rig->job));
+	block.device_id = codec_text("device-1");
+	request.op_case = VAULT__ADMIN_REQUEST__OP_BLOCK_DEVICE;
+	request.block_device = &block;
+	codec_free(fixture_vault_admin(&rig->v, &request));
+	cc_blob leaf = fixture_ca_issue(
+		&rig->v.ca, codec_view(begun->begun->csr), "clientAuth", 86400, NULL, NULL);
+	Vault__VaultAnswer *finished = fixture_vault_finish(
+		&rig->v, codec_view(begun->begun->ticket), "corp-ca", cc_blob_view(&leaf));
+	assert_int_equal(finished->status, VAULT__VAULT_STATUS__VAULT_REFUSED);
+	assert_true(text_equal(codec_view(finished->code), "device_key_refused"));
+	reorder.ticket = begun->begun->ticket;
+	reorder.ca = codec_text("corp-ca");
+	again.op_case = VAULT__VAULT_REQUEST__OP_REORDER;
+	again.reorder = &reorder;
+	reorder.op = VAULT__ORDER_OP__ORDER_SUBMIT;
+	Vault__VaultAnswer *submit = fixture_vault_ask(&rig->v, &again);
+	assert_int_equal(submit->status, VAULT__VAULT_STATUS__VAULT_REFUSED);
+	reorder.op = VAULT__ORDER_OP__ORDER_WITHDRAW;
+	Vault__VaultAnswer *withdraw = fixture_vault_ask(&rig->v, &again);
+	assert_int_equal(withdraw->status, VAULT__VAULT_STATUS__VAULT_OK);
+	codec_free(withdraw);
+	codec_free(submit);
+	codec_free(finished);
+	codec_free(begun);
+	cc_blob_free(&leaf);
+	cc_blob_free(&spki);
+	EVP_PKEY_free(newer);
+}
+
 static void a_role_of_the_daemon_is_turned_away(void **state)
 {
 	struct rig *rig = *state;
@@ -390,6 +435,7 @@ int main(void)
 		WITH_RIG(an_administrator_makes_and_lists_keys),
 		WITH_RIG(an_administrators_decision_reaches_the_connectors_journal),
 		WITH_RIG(a_blocked_device_gets_nothing_at_once),
+		WITH_RIG(a_blocked_device_gets_nothing_under_an_older_key),
 		WITH_RIG(a_role_of_the_daemon_is_turned_away),
 		WITH_RIG(administrators_features_that_come_later_answer_not_supported),
 	};
