@@ -9,10 +9,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAP_BYTES   (UINT64_C(1) << 30)
+#define MAP_BYTES   (UINT64_C(64) << 30) /* address space: 90 days of certificates and more */
 #define VERSION     1
 #define HEAD_SIZE   (1 + 8 + 1 + SHA256_SIZE)
 #define PRUNE_BATCH 500
+#define PRUNE_LOOKS 5000 /* entries looked at in one go: a transaction stays short */
 
 enum { ENTRIES, DATABASES };
 enum { ASKED = 1, ISSUED = 2 };
@@ -23,6 +24,8 @@ struct ledger {
 	struct db *db;
 	struct committer *committer;
 	struct op *open; /* handed over and not done */
+	bool pruning;
+	cc_blob prune_from; /* where the next prune goes on; empty: at the beginning */
 };
 
 /* One change on its way through the committer. */
@@ -32,7 +35,7 @@ struct op {
 	cc_blob key, head, answer;
 	bool issued;
 	enum ledger_state state; /* of a claim: what was found */
-	cc_blob found;
+	cc_blob found;           /* of a claim: the answer */
 	ledger_claimed claimed;
 	ledger_recorded recorded;
 	void *arg;
@@ -126,19 +129,26 @@ cc_err ledger_start(
 	return committer_start(l->db, loop, fatal, arg, &l->committer);
 }
 
-static struct op *new_op(struct ledger *l, const struct ledger_key *key, void *arg)
+static struct op *new_op(struct ledger *l)
 {
 	struct op *o = cc_alloc(sizeof(*o));
 
-	assert(key->csr_sha256.size == SHA256_SIZE);
 	o->ledger = l;
-	o->arg = arg;
-	o->key = make_key(key);
-	o->head = cc_blob_copy(key->csr_sha256);
 	o->next = l->open;
 	if (o->next != NULL)
 		o->next->previous = o;
 	l->open = o;
+	return o;
+}
+
+static struct op *new_job_op(struct ledger *l, const struct ledger_key *key, void *arg)
+{
+	struct op *o = new_op(l);
+
+	assert(key->csr_sha256.size == SHA256_SIZE);
+	o->arg = arg;
+	o->key = make_key(key);
+	o->head = cc_blob_copy(key->csr_sha256);
 	return o;
 }
 
@@ -164,6 +174,7 @@ void ledger_close(struct ledger *l)
 	committer_stop(l->committer);
 	while (l->open != NULL)
 		free_op(l->open);
+	cc_blob_free(&l->prune_from);
 	db_close(l->db);
 	free(l);
 }
@@ -199,7 +210,7 @@ static void claim_done(void *arg, cc_err err)
 
 void ledger_claim(struct ledger *l, const struct ledger_key *key, ledger_claimed done, void *arg)
 {
-	struct op *o = new_op(l, key, arg);
+	struct op *o = new_job_op(l, key, arg);
 
 	o->claimed = done;
 	committer_submit(l->committer, apply_claim, claim_done, o);
@@ -236,7 +247,7 @@ static void record_done(void *arg, cc_err err)
 void ledger_record(struct ledger *l, const struct ledger_key *key, bool issued, cc_view answer,
 	ledger_recorded done, void *arg)
 {
-	struct op *o = new_op(l, key, arg);
+	struct op *o = new_job_op(l, key, arg);
 
 	o->recorded = done;
 	o->issued = issued;
@@ -267,18 +278,24 @@ out:
 
 /* ---- prune ---- */
 
+/* `found` becomes the key to go on from: behind the last one that was looked at, or empty at the end. */
 static cc_err apply_prune(struct db *d, MDB_txn *txn, void *arg)
 {
+	struct op *o = arg;
 	int64_t before = clock_realtime_s() - LEDGER_KEEP_S;
 	struct db_cursor cursor = {0};
 	cc_blob old[PRUNE_BATCH] = {0};
-	size_t count = 0;
+	size_t count = 0, looks = 0;
 	cc_err err = CC_OK;
 
-	(void)arg;
-	TRY(db_scan(d, txn, ENTRIES, CC_VIEW_NONE, CC_VIEW_NONE, &cursor));
-	while (count < PRUNE_BATCH && db_next(&cursor, &err)) {
+	cc_blob_clear(&o->found);
+	TRY(db_scan(d, txn, ENTRIES, CC_VIEW_NONE, cc_blob_view(&o->key), &cursor));
+	while (db_next(&cursor, &err)) {
 		struct entry e;
+		if (count == PRUNE_BATCH || looks++ == PRUNE_LOOKS) {
+			cc_blob_append(&o->found, cursor.key);
+			break;
+		}
 		TRY(parse_entry(cursor.value, &e));
 		if (e.time_s < before)
 			old[count++] = cc_blob_copy(cursor.key);
@@ -293,7 +310,26 @@ out:
 	return err;
 }
 
+static void prune_done(void *arg, cc_err err)
+{
+	struct op *o = arg;
+
+	o->ledger->pruning = false;
+	if (err == CC_OK) {
+		cc_blob_free(&o->ledger->prune_from);
+		o->ledger->prune_from = cc_blob_move(&o->found);
+	}
+	free_op(o);
+}
+
 void ledger_prune(struct ledger *l)
 {
-	committer_submit(l->committer, apply_prune, NULL, NULL);
+	struct op *o;
+
+	if (l->pruning)
+		return;
+	l->pruning = true;
+	o = new_op(l);
+	o->key = cc_blob_copy(cc_blob_view(&l->prune_from));
+	committer_submit(l->committer, apply_prune, prune_done, o);
 }

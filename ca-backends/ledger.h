@@ -47,5 +47,6 @@ void ledger_record(struct ledger *l, const struct ledger_key *key, bool issued, 
 /* Read only.  `ret_answer` is filled for LEDGER_ISSUED. */
 cc_err ledger_find(const struct ledger *l, const struct ledger_key *key,
 	enum ledger_state *ret_state, cc_blob *ret_answer) CC_MUST_USE;
-/* Forget entries that are older than LEDGER_KEEP_S, some hundred at a time. */
+/* Forget entries that are older than LEDGER_KEEP_S: looks at some thousand and goes on there the next
+ * time. */
 void ledger_prune(struct ledger *l);

@@ -237,19 +237,33 @@ static bool ready_instance(struct runner *r, struct ca_answer *a)
 
 typedef void (*backend_op)(void *instance, const struct ca_request *r, struct ca_answer *ret);
 
+typedef void (*backend_plain_op)(void *instance, struct ca_answer *ret);
+
+static void not_supported(struct call *c)
+{
+	ca_answer_set(&c->answer, CA__CA_RESULT__CA_NOT_SUPPORTED, "backend %s does not do that",
+		c->runner->backend->name);
+}
+
 static void call_op(struct call *c, backend_op op)
 {
 	if (op == NULL)
-		ca_answer_set(&c->answer, CA__CA_RESULT__CA_NOT_SUPPORTED,
-			"backend %s does not do that", c->runner->backend->name);
+		not_supported(c);
 	else
 		op(c->runner->instance, &c->ask, &c->answer);
+}
+
+static void call_plain_op(struct call *c, backend_plain_op op)
+{
+	if (op == NULL)
+		not_supported(c);
+	else
+		op(c->runner->instance, &c->answer);
 }
 
 static void call_backend(struct call *c)
 {
 	const struct ca_backend *b = c->runner->backend;
-	void *instance = c->runner->instance;
 
 	switch (c->op) {
 	case CA__CA_REQUEST__OP_SUBMIT:
@@ -268,10 +282,10 @@ static void call_backend(struct call *c)
 		call_op(c, b->find);
 		break;
 	case CA__CA_REQUEST__OP_CHAIN:
-		b->chain(instance, &c->answer);
+		call_plain_op(c, b->chain);
 		break;
 	default:
-		b->health(instance, &c->answer);
+		call_plain_op(c, b->health);
 		break;
 	}
 }

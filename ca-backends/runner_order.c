@@ -37,8 +37,10 @@ static cc_err check_revoke(const Vault__Order *o)
 		return cc_fail(CC_MALFORMED, "order: no issuer, or one over the limit");
 	if (o->serial.len == 0 || o->serial.len > SERIAL_MAX)
 		return cc_fail(CC_MALFORMED, "order: no serial, or one over the limit");
-	if (o->reason > CRL_REASON_MAX || o->reason == 7)
-		return cc_fail(CC_MALFORMED, "order: reason %u is not a CRLReason", o->reason);
+	/* 7 is not assigned; 8 (removeFromCRL) would take a certificate off the list */
+	if (o->reason > CRL_REASON_MAX || o->reason == 7 || o->reason == 8)
+		return cc_fail(
+			CC_MALFORMED, "order: reason %u is not one of a revocation", o->reason);
 	return CC_OK;
 }
 

@@ -125,7 +125,7 @@ static void fill_runner(const struct setup_source *s, const struct config_ca *ca
 static void fill(
 	const struct setup_source *s, Role__RoleKind role, const char *name, struct draft *d)
 {
-	static const char *const levels[] = {"logfmt", "json"};
+	static const char *const formats[] = {"logfmt", "json"};
 
 	*d = (struct draft){0};
 	role__setup__init(&d->setup);
@@ -133,7 +133,7 @@ static void fill(
 	d->setup.build_id = borrow(s->build_id);
 	d->setup.role = role;
 	d->setup.walls_full = s->walls->full;
-	d->setup.log_format = borrow(levels[s->config->log_format]);
+	d->setup.log_format = borrow(formats[s->config->log_format]);
 	d->setup.log_level = (uint32_t)s->config->log_level;
 	d->setup.descriptors = d->descriptors;
 	if (role == ROLE__ROLE_KIND__ROLE_CONNECTOR)

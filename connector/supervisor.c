@@ -34,10 +34,12 @@ static void tell_pids(struct supervisor *s)
 {
 	Role__LinkMessage m = ROLE__LINK_MESSAGE__INIT;
 	Role__RolePids pids = ROLE__ROLE_PIDS__INIT;
-	uint32_t list[CONFIG_CAS_MAX + 2];
+	uint32_t *list;
 
 	if (child_state(s->keyvault) != CHILD_READY)
 		return;
+	/* after a reload, runners that are ending stand beside the new ones */
+	list = cc_alloc(s->child_count * sizeof(*list));
 	for (size_t i = 0; i < s->child_count; i++) {
 		if (child_pid(s->children[i]) != 0)
 			list[pids.n_pids++] = (uint32_t)child_pid(s->children[i]);
@@ -46,6 +48,7 @@ static void tell_pids(struct supervisor *s)
 	m.body_case = ROLE__LINK_MESSAGE__BODY_ROLE_PIDS;
 	m.role_pids = &pids;
 	child_send(s->keyvault, &m, NULL, 0);
+	free(list);
 }
 
 static void tell_state(struct supervisor *s, const struct child *c)
@@ -76,8 +79,13 @@ static cc_err on_setup(void *arg, struct child *c, struct child_setup *ret)
 	return setup_make(&source, child_role(c), child_name(c), ret);
 }
 
+static bool is_up(const struct child *c)
+{
+	return child_state(c) == CHILD_STARTING || child_state(c) == CHILD_READY;
+}
+
 /* A keyvault that comes back with another approval key (its store was replaced) makes every
- * runner's copy wrong. */
+ * runner's copy wrong.  One that is ending stays so: its CA may be gone from the configuration. */
 static cc_err take_approval_key(struct supervisor *s, const Role__Ready *r)
 {
 	cc_view spki = codec_view(r->approval_spki);
@@ -90,7 +98,7 @@ static cc_err take_approval_key(struct supervisor *s, const Role__Ready *r)
 	s->approval_spki = cc_blob_copy(spki);
 	for (size_t i = 0; i < s->child_count; i++) {
 		if (child_role(s->children[i]) == ROLE__ROLE_KIND__ROLE_CA_RUNNER &&
-			child_pid(s->children[i]) != 0)
+			is_up(s->children[i]))
 			child_restart(s->children[i], STOP_REST_MS);
 	}
 	return CC_OK;

@@ -146,7 +146,7 @@ static void adjust_runners(struct supervisor *s, const struct config *old)
 			continue;
 		if (config_find_ca(s->config, child_name(c)) == NULL)
 			child_stop(c, RESTART_MS);
-		else if (runner_differs(s, c, old))
+		else if (s->approval_spki.size > 0 && runner_differs(s, c, old))
 			child_restart(c, RESTART_MS);
 	}
 	for (size_t i = 0; i < s->config->ca_count; i++) {
@@ -197,7 +197,9 @@ void supervisor_reload(struct supervisor *s)
 		send_files(s, new);
 	adjust_runners(s, old);
 	supervisor_forget_removed(s);
-	child_restart(s->connector, RESTART_MS);
+	if (child_state(s->connector) !=
+		CHILD_STOPPED) /* else the keyvault's first ready starts it */
+		child_restart(s->connector, RESTART_MS);
 	log_event(EV_RELOADED, LV_TEXT("config", s->config_path));
 	config_free(old);
 out:

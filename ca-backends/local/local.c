@@ -49,7 +49,8 @@ static cc_err append(const char *path, int flags, cc_view text)
 
 	ENSURE(fd >= 0, cc_fail_errno(path));
 	done = write(fd, text.data, text.size);
-	ENSURE(done == (ssize_t)text.size, cc_fail_errno(path));
+	ENSURE(done >= 0, cc_fail_errno(path));
+	ENSURE((size_t)done == text.size, cc_fail(CC_IO, "%s: only a part was written", path));
 out:
 	if (fd >= 0)
 		close(fd);

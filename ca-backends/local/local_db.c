@@ -83,15 +83,25 @@ out:
 	return err;
 }
 
+/* A CA whose key file is lost has issued all the same: its records are not made a new CA's. */
 static cc_err write_format(const struct local_db *d)
 {
+	struct db_cursor cursor = {0};
 	MDB_txn *txn = NULL;
 	cc_err err = CC_OK;
 
 	TRY(begin(d, &txn));
+	TRY(db_scan(d->db, txn, ISSUED, CC_VIEW_NONE, CC_VIEW_NONE, &cursor));
+	ENSURE(!db_next(&cursor, &err),
+		cc_fail(CC_CONFLICT,
+			"%s: holds certificates of a CA whose key is missing: restore the key, or "
+			"move the directory away",
+			db_dir(d->db)));
+	TRY(err);
 	TRY(put_number(d, txn, format_key, FORMAT));
 	TRY(put_number(d, txn, crl_key, 0));
 out:
+	db_scan_end(&cursor);
 	return end(d, txn, err);
 }
 

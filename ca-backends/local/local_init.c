@@ -175,7 +175,7 @@ static cc_err make_state_dir(const struct init *i)
 	}
 	ENSURE(mkdir(i->state_dir, 0700) == 0 || errno == EEXIST, cc_fail_errno(i->state_dir));
 	if (geteuid() == 0)
-		ENSURE(chown(i->state_dir, i->uid, i->gid) == 0, cc_fail_errno(i->state_dir));
+		ENSURE(lchown(i->state_dir, i->uid, i->gid) == 0, cc_fail_errno(i->state_dir));
 out:
 	umask(mask);
 	free(above);

@@ -96,7 +96,8 @@ cc_err local_issue(const struct local_ca *ca, const struct local_template *t, cc
 
 struct local_db; /* opaque */
 
-/* `make`: a new, empty one; otherwise one that was never made is CC_CORRUPT. */
+/* `make`: a new, empty one (CC_CONFLICT when certificates are in it); otherwise one that was never
+ * made is CC_CORRUPT. */
 cc_err local_db_open(const char *dir, bool make, struct local_db **ret) CC_MUST_USE;
 void local_db_close(struct local_db *d); /* accepts NULL */
 

@@ -67,8 +67,11 @@ static cc_err read_request(cc_view csr, struct issuing *i)
 		ERR_clear_error();
 		return cc_fail(CC_BAD_SIGNATURE, "CSR: not signed with its own key");
 	}
-	i->asked = X509_REQ_get_extensions(i->req); /* NULL: none */
+	i->asked = X509_REQ_get_extensions(i->req); /* NULL: none, or damaged */
 	ERR_clear_error();
+	if (i->asked == NULL && (X509_REQ_get_attr_by_NID(i->req, NID_ext_req, -1) >= 0 ||
+					X509_REQ_get_attr_by_NID(i->req, NID_ms_ext_req, -1) >= 0))
+		return cc_fail(CC_MALFORMED, "CSR: the extension request does not decode");
 	return CC_OK;
 }
 

@@ -198,6 +198,42 @@ static void an_old_entry_is_forgotten_and_a_young_one_is_kept(void **state)
 	assert_int_equal(look_up(r, job_a, csr_a), LEDGER_NEW);
 }
 
+static void on_one_of_many(void *arg, cc_err err, enum ledger_state state, cc_view answer)
+{
+	size_t *left = arg;
+
+	(void)state;
+	(void)answer;
+	assert_int_equal(err, CC_OK);
+	(*left)--;
+}
+
+static void a_prune_goes_on_where_the_last_one_stopped(void **state)
+{
+	struct rig *r = *state;
+	const uint8_t last[16] = {0xff};
+	size_t left = 5100; /* more than one prune looks at */
+	uint8_t job[16] = {0};
+
+	claim(r, last, csr_a);
+	clock_shift_for_test((int64_t)(LEDGER_KEEP_S + 60) * 1000, 0);
+	for (size_t i = left; i-- > 0;) {
+		struct ledger_key key = key_of(job, csr_a);
+		job[1] = (uint8_t)(i >> 8);
+		job[2] = (uint8_t)i;
+		ledger_claim(r->ledger, &key, on_one_of_many, &left);
+	}
+	claim(r, job_b, csr_b); /* behind all of them */
+	assert_int_equal(left, 0);
+	for (size_t i = 0; i < 2; i++) {
+		ledger_prune(r->ledger);
+		claim(r, job_b, csr_b);
+	}
+	assert_int_equal(look_up(r, last, csr_a), LEDGER_NEW);
+	job[1] = job[2] = 0;
+	assert_int_equal(look_up(r, job, csr_a), LEDGER_ASKED);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -210,6 +246,7 @@ int main(void)
 		TEST(an_answer_for_a_csr_that_was_not_claimed_is_refused),
 		TEST(what_was_claimed_and_recorded_outlives_the_process),
 		TEST(an_old_entry_is_forgotten_and_a_young_one_is_kept),
+		TEST(a_prune_goes_on_where_the_last_one_stopped),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -535,6 +535,30 @@ static void a_ca_is_made_only_once(void **state)
 	X509_free(root);
 }
 
+static void a_ca_whose_key_is_lost_is_not_made_anew_over_its_records(void **state)
+{
+	struct rig *r = *state;
+	char *argv[] = {(char *)(uintptr_t) "--init-ca", (char *)(uintptr_t) "--name",
+		(char *)(uintptr_t) "corp-ca", (char *)(uintptr_t) "--backend",
+		(char *)(uintptr_t) "local", (char *)(uintptr_t) "--state-dir", r->files.state_dir,
+		(char *)(uintptr_t) "--secret", r->files.secret_path};
+	char *key = file_join(r->files.state_dir, "local/ca.key");
+	cc_blob csr = local_rig_csr("alice", NULL);
+	X509 *root;
+
+	assert_int_equal(
+		submit(r, job_a, "user", cc_blob_view(&csr), 86400), CA__CA_RESULT__CA_ISSUED);
+	local_backend.close(r->ca);
+	r->ca = NULL;
+	assert_int_equal(unlink(key), 0);
+	assert_int_equal(local_rig_init_quietly(local_ca_init_main, 9, argv), EXIT_REFUSED);
+	root = local_rig_root(&r->files);
+	assert_int_equal(X509_cmp(root, r->root), 0);
+	X509_free(root);
+	cc_blob_free(&csr);
+	free(key);
+}
+
 static void a_ca_that_is_not_made_says_how(void **state)
 {
 	struct rig *r = *state;
@@ -590,6 +614,7 @@ int main(void)
 		TEST(the_key_file_holds_no_plain_key),
 		TEST(a_lost_database_is_not_quietly_made_anew),
 		TEST(a_ca_is_made_only_once),
+		TEST(a_ca_whose_key_is_lost_is_not_made_anew_over_its_records),
 		TEST(a_ca_that_is_not_made_says_how),
 		TEST(a_template_that_is_not_understood_is_told_at_the_start),
 	};

@@ -449,10 +449,8 @@ static void a_killed_runner_gives_the_same_certificate_again(void **state)
 	cc_blob_free(&second);
 }
 
-static void a_revoke_order_puts_the_certificate_on_the_list(void **state)
+static Ca__CaResult revoke_with(struct rig *r, cc_view der, uint32_t reason)
 {
-	struct rig *r = *state;
-	cc_blob der = take_leaf(submit(r));
 	const unsigned char *at = der.data;
 	X509 *cert = d2i_X509(NULL, &at, (long)der.size);
 	const ASN1_INTEGER *serial = X509_get0_serialNumber(cert);
@@ -461,20 +459,40 @@ static void a_revoke_order_puts_the_certificate_on_the_list(void **state)
 	Ca__Revoke revoke_op = CA__REVOKE__INIT;
 	unsigned char *issuer = NULL;
 	int size = i2d_X509_NAME(X509_get_issuer_name(cert), &issuer);
+	Ca__CaResult result;
 	Ca__CaAnswer *a;
 
 	o.issuer = codec_bytes(cc_view_of(issuer, (size_t)size));
 	o.serial = codec_bytes(cc_view_of(serial->data, (size_t)serial->length));
-	o.reason = 1;
+	o.reason = reason;
 	revoke_op.order = sign(r->approval, DOC_ORDER, &o);
 	q.op_case = CA__CA_REQUEST__OP_REVOKE;
 	q.revoke = &revoke_op;
 	a = ask(r, &q);
-	assert_int_equal(a->result, CA__CA_RESULT__CA_DONE);
+	result = a->result;
 	codec_free(a);
 	codec_free(revoke_op.order);
 	OPENSSL_free(issuer);
 	X509_free(cert);
+	return result;
+}
+
+static void a_revoke_order_puts_the_certificate_on_the_list(void **state)
+{
+	struct rig *r = *state;
+	cc_blob der = take_leaf(submit(r));
+
+	assert_int_equal(revoke_with(r, cc_blob_view(&der), 1), CA__CA_RESULT__CA_DONE);
+	cc_blob_free(&der);
+}
+
+/* OpenSSL takes an entry with the reason removeFromCRL for one that is not revoked. */
+static void a_reason_that_takes_off_the_list_is_refused(void **state)
+{
+	struct rig *r = *state;
+	cc_blob der = take_leaf(submit(r));
+
+	assert_int_equal(revoke_with(r, cc_blob_view(&der), 8), CA__CA_RESULT__CA_ORDER_REFUSED);
 	cc_blob_free(&der);
 }
 
@@ -774,6 +792,7 @@ int main(void)
 		TEST(the_same_order_twice_at_once_gets_one_certificate),
 		TEST(a_killed_runner_gives_the_same_certificate_again),
 		TEST(a_revoke_order_puts_the_certificate_on_the_list),
+		TEST(a_reason_that_takes_off_the_list_is_refused),
 		TEST(what_the_backend_cannot_do_is_not_supported),
 		TEST(a_request_without_an_order_is_refused),
 		TEST(an_unsigned_order_is_refused),
