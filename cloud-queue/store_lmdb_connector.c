@@ -3,6 +3,8 @@
  */
 #include "cloud-queue/store_lmdb.h"
 
+#include <openssl/crypto.h>
+
 static struct store_dbkey connector_key(cc_view tenant, cc_view id)
 {
 	struct store_dbkey k = store_key_name(tenant);
@@ -41,6 +43,29 @@ out:
 	return err;
 }
 
+/* A used token answers its own request again, in case the answer was lost.  Once the connector is
+ * enrolled anew that would give the identity back to whoever had it before: such tokens go. */
+static cc_err forget_used_tokens(struct store_tx *x, cc_view tenant, cc_view id)
+{
+	struct store_dbkey all = {.size = 0};
+	struct store_row *rows;
+	size_t count;
+	cc_err err = CC_OK;
+
+	TRY(store_row_scan(x, T_ENROL, &all, NULL, SIZE_MAX, &rows, &count));
+	for (size_t i = 0; i < count; i++) {
+		Queue__Enrolment *e;
+		TRY(store_row_unpack(x, &queue__enrolment__descriptor, rows[i].value, &e));
+		OPENSSL_cleanse(e->secret.data, e->secret.len);
+		OPENSSL_cleanse((void *)(uintptr_t)rows[i].value.data, rows[i].value.size);
+		if (e->used_by.len > 0 && cc_view_equal(store_row_view(e->tenant), tenant) &&
+			cc_view_equal(store_row_view(e->connector), id))
+			TRY(db_delete(x->s->db, x->txn, T_ENROL, rows[i].key));
+	}
+out:
+	return err;
+}
+
 struct enrolment {
 	cc_view tenant, id, result_spki, certificate_sha256;
 	ProtobufCBinaryData *groups;
@@ -63,6 +88,7 @@ static cc_err put_connector(struct store_tx *x, const struct enrolment *e, enum 
 	row.disabled = old != NULL && old->disabled;
 	TRY(store_row_put(x, T_CONN, &key, &row));
 	TRY(reset_session(x, e->tenant, e->id));
+	TRY(forget_used_tokens(x, e->tenant, e->id));
 	*ret = old == NULL ? STORE_NEW : STORE_OK;
 out:
 	return err;

@@ -141,9 +141,13 @@ void store_job_to_ready(struct store_tx *x, struct store_job_row *j, int64_t del
 void store_job_to_final(
 	struct store_tx *x, struct store_job_row *j, enum store_state state, enum store_dead dead)
 {
+	uint64_t reserve = x->config->result_reserve;
+
 	let_go(j->h);
 	j->h->state = state;
 	j->h->dead = dead;
+	/* what enqueue set aside for the result is free; put_bundle has counted what it really takes */
+	j->h->bytes = j->h->bytes > reserve ? j->h->bytes - reserve : 0;
 	j->h->finished_ms = x->now;
 }
 

@@ -365,7 +365,8 @@ cc_err store_lmdb_replay(
 	j.h->n_excluded = 0;
 	j.h->has_result = false;
 	j.h->result_taken = false;
-	j.h->bytes += x->config->result_reserve - old_bundle.size;
+	j.h->bytes = (j.h->bytes > old_bundle.size ? j.h->bytes - old_bundle.size : 0) +
+		     x->config->result_reserve;
 	store_job_to_ready(x, &j, 0);
 	TRY(store_job_save(x, &j));
 	out->run = j.h->run;

@@ -81,11 +81,9 @@ static cc_err put_end(
 static cc_err put_bundle(struct store_tx *x, struct store_job_row *j, cc_view bundle)
 {
 	struct store_dbkey key = store_job_part_key(j, PART_BUNDLE);
-	uint64_t reserve = x->config->result_reserve;
 	cc_err err = CC_OK;
 
-	/* the reservation of enqueue turns into what the result really takes */
-	j->h->bytes = (j->h->bytes > reserve ? j->h->bytes - reserve : 0) + bundle.size;
+	j->h->bytes += bundle.size;
 	j->h->has_result = bundle.size > 0;
 	if (bundle.size > 0)
 		TRY(store_row_put_bytes(x, T_BLOB, &key, bundle));
@@ -216,6 +214,23 @@ out:
 	return err;
 }
 
+/* What the failure says of its claims; a doubt stays unless it says something exact. */
+static cc_err settle_failed(struct store_tx *x, struct store_job_row *j,
+	struct store_claim_row *claims, size_t count, enum store_settlement outcome)
+{
+	bool exact = outcome == STORE_NOT_ISSUED || outcome == STORE_ORPHAN_REVOKED ||
+		     outcome == STORE_ORPHAN_KEPT;
+	cc_err err = CC_OK;
+
+	for (size_t i = 0; i < count; i++) {
+		uint32_t now = claims[i].row->settlement;
+		if (now == STORE_UNSETTLED || (now == STORE_IN_DOUBT && exact))
+			TRY(store_claim_settle(x, j, &claims[i], outcome, CC_VIEW_NONE));
+	}
+out:
+	return err;
+}
+
 static cc_err complete_failure(struct store_tx *x, struct store_job_row *j,
 	const struct store_complete_in *in, struct store_complete_out *out)
 {
@@ -235,7 +250,7 @@ static cc_err complete_failure(struct store_tx *x, struct store_job_row *j,
 	out->result = STORE_INVALID;
 	if (open && (in->settle == STORE_UNSETTLED || in->settle == STORE_WINNER))
 		return CC_OK;
-	TRY(store_claims_settle(x, j, in->epoch, in->settle));
+	TRY(settle_failed(x, j, claims, count, in->settle));
 	TRY(store_attempt_finish(x, j, END_FAILED));
 	TRY(put_end(x, j, in));
 	TRY(put_bundle(x, j, in->bundle));
@@ -317,7 +332,9 @@ static cc_err settle_not_issued(
 	TRY(store_claims_of(x, j, in->epoch, &claims, &count));
 	for (size_t i = 0; i < count; i++) {
 		bool named = in->ca.size == 0 || cc_view_equal(in->ca, claims[i].ca);
-		if (claims[i].row->settlement == STORE_UNSETTLED && in->not_issued && named)
+		bool vague = claims[i].row->settlement == STORE_UNSETTLED ||
+			     claims[i].row->settlement == STORE_IN_DOUBT;
+		if (vague && in->not_issued && named)
 			TRY(store_claim_settle(x, j, &claims[i], STORE_NOT_ISSUED, CC_VIEW_NONE));
 		if (claims[i].row->settlement != STORE_NOT_ISSUED)
 			*ret_open = true;

@@ -142,13 +142,9 @@ static bool anyone_serves(const Queue__Route *r, const struct store_server *serv
 
 /* ---- rows of routes --------------------------------------------------------------------------- */
 
-static cc_err make_route(struct store_tx *x, cc_view tenant, const struct store_route *r,
-	const struct store_dbkey *key, Queue__Route **ret)
+static Queue__Route *make_route(struct store_tx *x, const struct store_route *r)
 {
 	Queue__Route *row = store_mem_get(x->mem, sizeof(*row));
-	struct store_server *servers;
-	size_t count;
-	cc_err err = CC_OK;
 
 	queue__route__init(row);
 	row->kind = r->kind;
@@ -156,27 +152,36 @@ static cc_err make_route(struct store_tx *x, cc_view tenant, const struct store_
 	row->audience = store_row_borrow(r->audience);
 	row->key_ids = store_row_binaries(x, r->key_ids, r->key_id_count);
 	row->n_key_ids = r->key_id_count;
-	TRY(live_servers(x, tenant, &servers, &count));
-	if (!anyone_serves(row, servers, count))
-		row->unserved_since_ms = x->now;
-	TRY(store_row_put(x, T_ROUTE, key, row));
-	*ret = row;
-out:
-	return err;
+	row->unserved_since_ms = x->now;
+	return row;
 }
 
 cc_err store_route_note(struct store_tx *x, cc_view tenant, const struct store_route *r,
 	uint8_t ret_hash[ROUTE_SIZE], bool *ret_routable)
 {
 	struct store_dbkey key;
+	struct store_server *servers;
 	Queue__Route *row;
+	size_t count;
+	bool is_new;
 	cc_err err = CC_OK;
 
 	store_route_hash(r, ret_hash);
 	key = route_key(tenant, cc_view_of(ret_hash, ROUTE_SIZE));
 	TRY(store_row_find(x, T_ROUTE, &key, &queue__route__descriptor, &row));
-	if (row == NULL)
-		TRY(make_route(x, tenant, r, &key, &row));
+	is_new = row == NULL;
+	if (is_new)
+		row = make_route(x, r);
+	/* the watch sees only routes with waiting work, so "unserved" may be old news */
+	if (row->unserved_since_ms != 0) {
+		TRY(live_servers(x, tenant, &servers, &count));
+		if (anyone_serves(row, servers, count)) {
+			row->unserved_since_ms = 0;
+			row->reported = false;
+		}
+		if (is_new || row->unserved_since_ms == 0)
+			TRY(store_row_put(x, T_ROUTE, &key, row));
+	}
 	*ret_routable = row->unserved_since_ms == 0;
 out:
 	return err;

@@ -190,7 +190,7 @@ struct store_nack_in {
 	int64_t delay_ms;
 	bool count;      /* raises attempts */
 	bool exclude;    /* not to this connector again for exclude_ms */
-	bool not_issued; /* the open claim of this epoch is settled NOT_ISSUED in the same call */
+	bool not_issued; /* the open (or doubtful) claim of this epoch is settled NOT_ISSUED too */
 	cc_view ca;      /* with not_issued; empty: every open claim of this epoch */
 };
 STORE_PLAIN_OUT(nack); /* OK, STALE_EPOCH, IS_DEAD, SUPERSEDED; INVALID: claimed and not settled */

@@ -83,6 +83,40 @@ static void room_for_the_result_is_reserved_until_the_job_is_done(void **state)
 	assert_int_equal(after.jobs[STORE_DONE], 1);
 }
 
+static void a_job_that_ends_without_a_result_gives_its_reserve_back(void **state)
+{
+	struct rig *r = *state;
+	struct rig_conn c;
+	struct store_enqueue_in late = rig_new_job(r, 2, STORE_ISSUE);
+
+	rig_connect(r, &c, HQ1);
+	rig_enqueue_job(r, 1);
+	late.not_after_ms = store_now_ms(r->store) + RIG_LEASE_MS;
+	assert_int_equal(rig_enqueue(r, late).result, STORE_NEW);
+	assert_int_equal(rig_cancel_job(r, 1, false), STORE_OK);
+	rig_pass(r, 2 * RIG_LEASE_MS);
+	assert_int_equal(rig_sweep_all(r).expired, 1);
+	assert_true(rig_stats(r, (struct store_stats_in){T}).bytes < 1024);
+}
+
+static void a_replay_reserves_room_again_and_once(void **state)
+{
+	struct rig *r = *state;
+	struct rig_conn c;
+	uint64_t before;
+
+	rig_connect(r, &c, HQ1);
+	rig_enqueue_job(r, 1);
+	before = rig_stats(r, (struct store_stats_in){T}).bytes;
+	assert_int_equal(
+		rig_bury(r, (struct store_bury_in){T, rig_id(r, 1), cc_view_text("op")}).result,
+		STORE_OK);
+	assert_int_equal(
+		rig_replay(r, (struct store_replay_in){T, rig_id(r, 1), cc_view_text("op")}).result,
+		STORE_OK);
+	assert_int_equal(rig_stats(r, (struct store_stats_in){T}).bytes, before);
+}
+
 static void a_name_that_is_too_long_is_answered_in_its_turn(void **state)
 {
 	struct rig *r = *state;
@@ -373,6 +407,8 @@ int main(void)
 		RIG_TEST(a_job_past_its_time_too_large_or_of_nobody_is_not_taken),
 		RIG_TEST(a_tenant_that_has_its_number_of_open_jobs_gets_quota),
 		RIG_TEST(room_for_the_result_is_reserved_until_the_job_is_done),
+		RIG_TEST(a_job_that_ends_without_a_result_gives_its_reserve_back),
+		RIG_TEST(a_replay_reserves_room_again_and_once),
 		RIG_TEST(a_name_that_is_too_long_is_answered_in_its_turn),
 		RIG_TEST(another_tenants_job_is_unknown),
 		RIG_TEST(a_lease_carries_what_the_connector_needs),

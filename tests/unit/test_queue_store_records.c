@@ -268,6 +268,32 @@ static void an_enrolment_token_is_used_once_and_by_the_same_request_again(void *
 	assert_int_equal(rig_enrol_use(r, use).result, STORE_USED);
 }
 
+static void a_used_token_is_worth_nothing_after_the_next_enrolment(void **state)
+{
+	struct rig *r = *state;
+	int64_t now_s = store_now_ms(r->store) / 1000;
+	struct store_enrol_put_in put = {.token_id = cc_view_text("old"),
+		.tenant = T,
+		.connector = HQ1,
+		.secret = cc_view_text("one-time"),
+		.not_after_s = now_s + 60};
+	struct store_enrol_use_in old = {.token_id = cc_view_text("old"),
+		.request_sha256 = rig_digest(1),
+		.result_spki = cc_view_text("result key"),
+		.certificate_sha256 = rig_digest(2),
+		.now_s = now_s};
+	struct store_enrol_use_in new = old;
+
+	assert_int_equal(rig_enrol_put(r, put).result, STORE_NEW);
+	put.token_id = new.token_id = cc_view_text("new");
+	assert_int_equal(rig_enrol_put(r, put).result, STORE_NEW);
+	new.request_sha256 = rig_digest(3);
+	assert_int_equal(rig_enrol_use(r, old).result, STORE_OK);
+	assert_int_equal(rig_enrol_use(r, new).result, STORE_OK);
+	assert_int_equal(rig_enrol_use(r, old).result, STORE_UNKNOWN);
+	assert_int_equal(rig_enrol_use(r, new).result, STORE_SAME);
+}
+
 static void an_expired_enrolment_token_is_forgotten_with_its_secret(void **state)
 {
 	struct rig *r = *state;
@@ -435,6 +461,7 @@ int main(void)
 		RIG_TEST(a_job_travels_with_the_newest_statement_of_its_signer),
 		RIG_TEST(a_bearer_token_is_found_by_its_digest_until_it_is_deleted),
 		RIG_TEST(an_enrolment_token_is_used_once_and_by_the_same_request_again),
+		RIG_TEST(a_used_token_is_worth_nothing_after_the_next_enrolment),
 		RIG_TEST(an_expired_enrolment_token_is_forgotten_with_its_secret),
 		RIG_TEST(a_connector_shows_what_it_said_of_itself),
 		RIG_TEST(enrolling_again_starts_the_identity_afresh),

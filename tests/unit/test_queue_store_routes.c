@@ -239,6 +239,18 @@ static void a_route_that_nobody_serves_is_reported_once(void **state)
 	assert_int_equal(rig_stats(r, (struct store_stats_in){T}).unroutable, 0);
 }
 
+static void an_enqueue_notices_that_its_route_is_served_again(void **state)
+{
+	struct rig *r = *state;
+	struct rig_conn c;
+
+	assert_false(rig_enqueue(r, rig_new_job(r, 1, STORE_ISSUE)).routable);
+	rig_connect(r, &c, HQ1);
+	rig_take_one(r, &c,
+		1); /* before the watch saw the route: no work is left that it would look at */
+	assert_true(rig_enqueue(r, rig_new_job(r, 2, STORE_ISSUE)).routable);
+}
+
 static void a_disabled_connector_gets_nothing(void **state)
 {
 	struct rig *r = *state;
@@ -266,6 +278,7 @@ int main(void)
 		RIG_TEST(an_excluded_connector_does_not_see_the_job_for_a_while),
 		RIG_TEST(five_refusals_in_a_row_suspend_the_connector),
 		RIG_TEST(a_route_that_nobody_serves_is_reported_once),
+		RIG_TEST(an_enqueue_notices_that_its_route_is_served_again),
 		RIG_TEST(a_disabled_connector_gets_nothing),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -261,6 +261,48 @@ static void an_unlisted_claimed_job_is_held_and_recorded_in_doubt(void **state)
 	assert_int_equal(r->items[0].prior, 0);
 }
 
+/* Claimed, not listed by one life of the connector, listed by the next. */
+static uint32_t doubt_and_list(struct rig *r, struct rig_conn *c)
+{
+	struct store_held held = {.claimed = true};
+
+	rig_connect(r, c, HQ1);
+	rig_enqueue_job(r, 1);
+	held.epoch = rig_take_one(r, c, 1);
+	assert_int_equal(rig_claim_one(r, c, 1, held.epoch), STORE_GRANTED);
+	rig_redial(r, c, true);
+	assert_int_equal(rig_resume(r, c, NULL, 0).in_doubt, 1);
+	rig_redial(r, c, true);
+	held.job_id = rig_id(r, 1);
+	assert_int_equal(rig_resume(r, c, &held, 1).kept, 1);
+	assert_int_equal(rig_state(r, 1), STORE_CLAIMED);
+	return held.epoch;
+}
+
+static void a_failure_that_knows_better_ends_the_doubt(void **state)
+{
+	struct rig *r = *state;
+	struct rig_conn c;
+	uint32_t epoch = doubt_and_list(r, &c);
+
+	assert_int_equal(rig_fail(r, HQ1, 1, epoch, STORE_NOT_ISSUED), STORE_STORED);
+	assert_int_equal(
+		rig_settle_at(r, HQ1, 1, epoch, "corp-ca", STORE_NOT_ISSUED), STORE_DUPLICATE_SAME);
+}
+
+static void a_nack_that_knows_better_ends_the_doubt(void **state)
+{
+	struct rig *r = *state;
+	struct rig_conn c;
+	uint32_t epoch = doubt_and_list(r, &c);
+	struct store_nack_in in = rig_nack_in(r, &c, 1, epoch, STORE_NACK_BUSY);
+
+	assert_int_equal(rig_nack(r, in).result, STORE_INVALID);
+	in.not_issued = true;
+	assert_int_equal(rig_nack(r, in).result, STORE_OK);
+	assert_int_equal(rig_state(r, 1), STORE_READY);
+}
+
 static void a_held_job_that_is_listed_after_all_is_its_owners_again(void **state)
 {
 	struct rig *r = *state;
@@ -417,6 +459,8 @@ int main(void)
 		RIG_TEST(a_job_lost_with_its_process_waits_longer_each_time_and_is_poison_at_three),
 		RIG_TEST(a_crash_between_two_dials_is_still_a_crash),
 		RIG_TEST(an_unlisted_claimed_job_is_held_and_recorded_in_doubt),
+		RIG_TEST(a_failure_that_knows_better_ends_the_doubt),
+		RIG_TEST(a_nack_that_knows_better_ends_the_doubt),
 		RIG_TEST(a_held_job_that_is_listed_after_all_is_its_owners_again),
 		RIG_TEST(a_held_job_is_still_done_by_its_owners_result),
 		RIG_TEST(ten_thousand_held_jobs_are_resumed),
