@@ -215,7 +215,7 @@ void job_record(const struct job *job, ProtobufCBinaryData cas[JOB_CAS_MAX], Jou
 	Journal__OpenJob r = JOURNAL__OPEN_JOB__INIT;
 	for (size_t i = 0; i < job->ca_count; i++)
 		cas[i] = codec_text(job->cas[i]);
-	/* a claim is the queue's record; here the job is still at INTENT (notes: job table) */
+	/* a claim is the queue's record; here the job is still at INTENT */
 	r.state = job->state == JOURNAL__JOB_STATE__STATE_CLAIMED ? JOURNAL__JOB_STATE__STATE_INTENT
 								  : job->state;
 	r.kind = codec_text(job_kind_text(job->kind));
@@ -276,9 +276,27 @@ static cc_err copy_cas(struct job *job, const Journal__OpenJob *r)
 	return CC_OK;
 }
 
+static bool is_on_disk(Journal__JobState state)
+{
+	switch (state) {
+	case JOURNAL__JOB_STATE__STATE_INTENT:
+	case JOURNAL__JOB_STATE__STATE_PENDING:
+	case JOURNAL__JOB_STATE__STATE_ISSUED:
+	case JOURNAL__JOB_STATE__STATE_RESULT:
+	case JOURNAL__JOB_STATE__STATE_SETTLING:
+	case JOURNAL__JOB_STATE__STATE_WATCH:
+	case JOURNAL__JOB_STATE__STATE_ORPHAN:
+		return true;
+	default:
+		return false;
+	}
+}
+
 cc_err job_from_record(struct job *job, const Journal__OpenJob *r)
 {
 	cc_err err = CC_OK;
+	ENSURE(is_on_disk(r->state),
+		cc_fail(CC_CORRUPT, "a journal record is in state %d", (int)r->state));
 	ENSURE(text_equal(codec_view(r->kind), kind_texts[JOB_KIND_ISSUE]),
 		cc_fail(CC_CORRUPT, "a journal record is of an unknown kind"));
 	ENSURE(text_is_clean(codec_view(r->correlation_id), 256) &&

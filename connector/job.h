@@ -79,7 +79,7 @@ struct job {
 	int64_t winner_told_ms;
 	uint64_t winner_generation;
 	int64_t hold_until_ms; /* RESULT that the queue does not know: offered again until then */
-	uint64_t hold_generation;
+	uint64_t hold_generation; /* plus one; 0: it is not held */
 
 	/* the scheduler's and the table's own */
 	int64_t due;

@@ -1,8 +1,8 @@
 /*
  * Job table: what is done in each state, and what becomes of it.
  *
- * One static table (job_table.c); the design text with the reasons is the job table of docs/protocol.md.
- * Connector process; read only.
+ * One static table (job_table.c), the whole plan of a job: which step is begun, what a restart does, how
+ * a step that could not be done is retried, what the deadline means.  Connector process; read only.
  */
 #pragma once
 

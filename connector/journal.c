@@ -347,6 +347,7 @@ void journal_sweep(struct journal *j)
 	struct journal_change *c = journal_change_new(j);
 	struct journal_op *op = add_op(c, JOURNAL_OP_SWEEP, CC_VIEW_NONE);
 	op->now_ms = clock_realtime_ms();
+	op->number = (uint64_t)j->retention_ms;
 	loop_timer_set(j->sweep, JOURNAL_HOUR_MS);
 	journal_commit(c, NULL, NULL);
 }

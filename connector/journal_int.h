@@ -49,7 +49,8 @@ struct journal_op {
 	enum journal_op_kind kind;
 	uint8_t job_id[JOB_ID_SIZE];
 	enum journal_part part;
-	uint64_t number; /* audit: counter; open: next_due_ms; done: first hour to look at it */
+	uint64_t number; /* audit: counter; open: next_due_ms; done: first hour to look at it;
+			    sweep: retention of results */
 	bool flag;       /* audit: resent */
 	cc_blob name;    /* doubt: the CA */
 	cc_blob value;

@@ -202,6 +202,8 @@ static cc_err sweep_one(
 		err = CC_OK;
 	TRY(err);
 	TRY(db_delete(d, txn, JOURNAL_DB_DONE_AT, cc_view_of(at->bytes, sizeof at->bytes)));
+	if (done != NULL && done->time_ms + (int64_t)op->number > op->now_ms)
+		goto out; /* it ran again: that end has an entry of its own */
 	/* the job may be open again under the same id: its blobs are not ours to take then */
 	if (db_get(d, txn, JOURNAL_DB_OPEN, job_id, &bytes) == CC_NOT_FOUND)
 		TRY(delete_blobs(d, txn, job_id, JOURNAL_PART_LAST));

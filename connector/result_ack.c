@@ -80,7 +80,7 @@ static void unknown(struct flow *f, struct job *job, const Certq__ResultAck *ack
 	} else {
 		struct journal_change *c = flow_change(f);
 		scheduler_clear(f->scheduler, job);
-		job->hold_generation = journal_generation(f->journal);
+		job->hold_generation = journal_generation(f->journal) + 1;
 		flow_put_record(c, job);
 		flow_commit(f, job, c, on_held_recorded);
 	}

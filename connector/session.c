@@ -1,8 +1,8 @@
 /*
  * The session's state machine: dialling and back-off, Hello, resume, keeping alive, ending.
  *
- * What goes out and comes in message by message is session_messages.c.  Back-off is full jitter and
- * starts anew only after a HelloAck: a gateway that accepts connections and then fails must not be
+ * What goes out and comes in message by message is session_messages.c.  Back-off is full jitter between
+ * its least and a most that doubles, and starts anew only after a HelloAck: a gateway that accepts connections and then fails must not be
  * called twice a second by every connector there is.
  */
 #include "connector/session_int.h"
@@ -81,14 +81,14 @@ static void wait_for_nothing(struct session *s)
 
 static int64_t next_backoff(struct session *s)
 {
-	uint64_t most = s->settings.backoff_min_ms;
+	uint64_t least = s->settings.backoff_min_ms, most = 2 * least;
 	for (unsigned i = 0; i < s->failures && most < s->settings.backoff_max_ms; i++)
 		most *= 2;
 	if (most > s->settings.backoff_max_ms)
 		most = s->settings.backoff_max_ms;
 	if (s->failures < 30)
 		s->failures++;
-	int64_t wait = (int64_t)random_below(most) + 1;
+	int64_t wait = (int64_t)(least + random_below(most - least + 1));
 	return wait < s->least_wait_ms ? s->least_wait_ms : wait;
 }
 

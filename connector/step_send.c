@@ -18,7 +18,8 @@ static void count_sent(void *arg, struct job *job)
 /* One that the queue does not know is offered again only to another generation of its store. */
 static bool is_held(struct flow *f, const struct job *job)
 {
-	return job->hold_generation != 0 && job->hold_generation == journal_generation(f->journal);
+	return job->hold_generation != 0 &&
+	       job->hold_generation == journal_generation(f->journal) + 1;
 }
 
 void step_send(struct flow *f, struct job *job)

@@ -69,7 +69,7 @@ static cc_blob pack_chain(const Ca__CaAnswer *answer)
 }
 
 /* A certificate that cannot be delivered.  One for another key is never touched again: the CA, or its
- * cookie, took us for somebody else (notes of the protocol: a certificate with another key). */
+ * cookie, took us for somebody else. */
 static void take_unusable(struct flow *f, struct job *job, cc_err err)
 {
 	cc_view reason = cc_view_text(err != CC_OK ? cc_err_detail(err) : "the chain is too large");

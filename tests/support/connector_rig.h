@@ -16,7 +16,8 @@ static inline void rig_quiet(void *arg)
 {
 	struct rig *r = arg;
 	bool commits = r->flow != NULL && r->held_commits == NULL && journal_is_busy(r->journal);
-	if (++r->quiet_times >= 2 && !commits)
+	bool frames = r->inbox_count > 0 || r->opening || r->ending;
+	if (++r->quiet_times >= 2 && !commits && !frames)
 		loop_stop(r->loop);
 	else
 		loop_timer_set(r->quiet, RIG_QUIET_MS / 2);
@@ -94,7 +95,7 @@ static inline void rig_open(struct rig *r)
 		.ca_names = names,
 		.ca_count = 2,
 		.max_inflight = 4,
-		.backoff_min_ms = 500,
+		.backoff_min_ms = 5000, /* none in the middle of a turn */
 		.backoff_max_ms = 60000};
 	assert_int_equal(journal_open(&js, r->loop, &r->journal), CC_OK);
 	assert_int_equal(flow_new(r->loop, &fs, r->journal, &r->wire, &events, r, &r->flow), CC_OK);

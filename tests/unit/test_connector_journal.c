@@ -291,6 +291,21 @@ static void a_sweep_leaves_a_job_that_runs_again(void **state)
 	assert_true(has_blob(b, JOURNAL_TICKET));
 }
 
+static void a_second_run_keeps_its_result_for_its_own_day(void **state)
+{
+	struct bench *b = *state;
+	commit(b, with_open(b, 0));
+	commit(b, with_done(b));
+	clock_shift_for_test(INT64_C(20) * 3600000, 0);
+	commit(b, with_open(b, 0));
+	commit(b, with_done(b));
+	sweep_at(b, INT64_C(30) * 3600000);
+	assert_true(has_blob(b, JOURNAL_RESULT));
+	sweep_at(b, INT64_C(46) * 3600000);
+	assert_false(has_blob(b, JOURNAL_RESULT));
+	assert_true(has_done(b));
+}
+
 static void a_job_that_is_forgotten_leaves_no_trace(void **state)
 {
 	struct bench *b = *state;
@@ -393,6 +408,8 @@ int main(void)
 			a_result_goes_after_a_day_and_the_header_after_a_week, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			a_sweep_leaves_a_job_that_runs_again, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			a_second_run_keeps_its_result_for_its_own_day, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			a_job_that_is_forgotten_leaves_no_trace, setup, teardown),
 		cmocka_unit_test_setup_teardown(
