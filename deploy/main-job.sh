@@ -79,7 +79,7 @@ main_devices() {
 
 main_pkcs() {
 	local devices=(laptop phone tablet) types=(rsa-2048 ec-p256) i name device type seal
-	local -a names=() seals=() ids=()
+	local -a names=() seals=() ids=() files=()
 	echo "== $MAIN_PKCS PKCS certificates"
 	for i in $(seq "$MAIN_PKCS"); do
 		name=pkcs-$i device=${devices[i % 3]} type=${types[i % 2]} seal=cms-auth
@@ -88,9 +88,9 @@ main_pkcs() {
 			--subject "CN=User $i,O=Contoso" --user "user-$i" --device "$device" \
 			--san "email=user$i@contoso.com" --san "upn=user$i@contoso.com" \
 			--san "dns=host$i.corp.contoso.com"
-		names+=("$name") seals+=("$seal")
+		names+=("$name") seals+=("$seal") files+=("$STAGE/jobs/$name.job.json")
 	done
-	mapfile -t ids < <(queuectl submit "${API[@]}" $(printf "$STAGE/jobs/%s.job.json " "${names[@]}"))
+	mapfile -t ids < <(queuectl submit "${API[@]}" "${files[@]}")
 	queuectl wait "${API[@]}" --timeout 120s --out "$STAGE/results" "${ids[@]}" || true
 	for i in "${!names[@]}"; do
 		device=${devices[(i + 1) % 3]}
@@ -112,15 +112,15 @@ main_pfx() {
 	local devices=(laptop phone tablet) i name device thumbprint
 	local -a ids=()
 	echo "== $MAIN_PFX imported PFX"
+	stage_as install -m 0600 /dev/null "$STAGE/imported/password"
 	printf 'Summer2026!\n' | stage_as tee "$STAGE/imported/password" >/dev/null
-	stage_as chmod 0600 "$STAGE/imported/password"
 	ctl_token=$STAGE/producer.token
 	for i in $(seq "$MAIN_PFX"); do
 		name=pfx-$i device=${devices[i % 3]}
 		main_make_pfx "$name" "mail$i"
 		ctl pfx import "$STAGE/imported/$name.pfx" --upn "mail$i@contoso.com" \
 			--password-file "$STAGE/imported/password" --out "$STAGE/imported" \
-			--queue "https://localhost:$STAGE_PRODUCERS" --token-file "$ctl_token" >/dev/null
+			--queue "https://$STAGE_HOST:$STAGE_PRODUCERS" --token-file "$ctl_token" >/dev/null
 		thumbprint=$(stage_as openssl x509 -in "$STAGE/imported/$name.pem" -fingerprint -sha1 -noout |
 			sed 's/.*=//; s/://g' | tr 'A-F' 'a-f')
 		STAGE_RECORD=$STAGE/imported/$thumbprint.json stage_job "$name" "$device" rewrap \

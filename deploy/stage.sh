@@ -13,6 +13,7 @@
 # STAGE_WALLS=full (root only: a numeric uid for each role), STAGE_POLICY (text appended to policy.yaml).
 
 TENANT=contoso
+STAGE_HOST=127.0.0.1 # a number: a bare Debian root has no /etc/hosts
 stage_pids=()
 
 stage_say() { printf '%s\n' "$*" >&2; }
@@ -102,7 +103,7 @@ stage_new() {
 	export ASAN_OPTIONS="${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0"
 	stage_free_port && STAGE_CONNECTORS=$STAGE_PORT
 	stage_free_port && STAGE_PRODUCERS=$STAGE_PORT
-	API=(--queue "https://localhost:$STAGE_PRODUCERS" --tenant "$TENANT"
+	API=(--queue "https://$STAGE_HOST:$STAGE_PRODUCERS" --tenant "$TENANT"
 		--token-file "$STAGE/producer.token" --ca-file "$STAGE/queue/queue-ca.pem")
 }
 
@@ -119,7 +120,7 @@ queuectl() { stage_as certqueuectl --socket "$STAGE/queue/run/control.sock" "$@"
 ctl() { "${stage_ctl_prefix[@]}" certconnectorctl --config "$STAGE/etc/connector.yaml" "$@"; }
 
 stage_queue_up() {
-	stage_as certqueuectl init --dir "$STAGE/queue" --name localhost \
+	stage_as certqueuectl init --dir "$STAGE/queue" --name "$STAGE_HOST" \
 		--connectors-port "$STAGE_CONNECTORS" --producers-port "$STAGE_PRODUCERS"
 	stage_queue_start
 	stage_as certqueuectl root new "$STAGE/root.key"
@@ -258,7 +259,7 @@ stage_job() {
 }
 
 stage_stop_pid() {
-	local pid=$1 left=()
+	local pid=$1 p left=()
 	kill -TERM "$pid" 2>/dev/null || true
 	for _ in $(seq 300); do
 		kill -0 "$pid" 2>/dev/null || break

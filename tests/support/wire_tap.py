@@ -74,7 +74,7 @@ def serve(raw, options, inside, outside):
     try:
         client = inside.wrap_socket(raw, server_side=True)
         server = outside.wrap_socket(socket.create_connection(("127.0.0.1", options.to)),
-                                     server_hostname="localhost")
+                                     server_hostname="127.0.0.1")
     except OSError:
         raw.close()
         return

@@ -9,7 +9,7 @@ stage_queue_up
 # the connector is told to dial the tap, which stands before the queue's real port
 stage_free_port && TAP_PORT=$STAGE_PORT
 stage_stop_pid "$STAGE_QUEUE_PID"
-stage_as sed -i "s,wss://localhost:$STAGE_CONNECTORS,wss://localhost:$TAP_PORT," "$STAGE/queue/queue.yaml"
+stage_as sed -i "s,wss://$STAGE_HOST:$STAGE_CONNECTORS,wss://$STAGE_HOST:$TAP_PORT," "$STAGE/queue/queue.yaml"
 stage_queue_start
 stage_connector_up
 # its client certificate comes with enrolment, so the tap starts when that is there

@@ -284,7 +284,7 @@ static void identify(struct bench *b, const struct authority *by)
 	write_pair(b, by, "client", "URI:certq://contoso/connector/hq-1", &b->id.chain_path,
 		&b->id.key_path);
 	b->id.queue_ca_path = write_certificate(b, "queue-ca.pem", b->ca.cert);
-	b->id.host = cc_strdup("localhost");
+	b->id.host = cc_strdup("127.0.0.1");
 }
 
 static int setup(void **state)
@@ -331,7 +331,7 @@ static void it_connects_shows_its_certificate_and_asks_for_the_subprotocol(void 
 {
 	struct bench *b = *state;
 	identify(b, &b->ca);
-	serve(b, &b->ca, "DNS:localhost");
+	serve(b, &b->ca, "IP:127.0.0.1");
 	dial(b);
 	assert_true(b->opened);
 	send_bytes(b, 100);
@@ -345,7 +345,7 @@ static void a_server_of_another_ca_is_not_believed(void **state)
 {
 	struct bench *b = *state;
 	identify(b, &b->ca);
-	serve(b, &b->evil, "DNS:localhost");
+	serve(b, &b->evil, "IP:127.0.0.1");
 	dial(b);
 	assert_false(b->opened);
 	assert_true(b->closed);
@@ -367,7 +367,7 @@ static void a_client_that_the_server_does_not_take_hears_of_it_once(void **state
 {
 	struct bench *b = *state;
 	identify(b, &b->evil);
-	serve(b, &b->ca, "DNS:localhost");
+	serve(b, &b->ca, "IP:127.0.0.1");
 	dial(b);
 	assert_false(b->server_open);
 	assert_true(b->closed);
@@ -383,7 +383,7 @@ static void a_port_that_nobody_listens_on_is_told_once_and_can_be_dialled_again(
 	assert_int_equal(b->why, CC_UNREACHABLE);
 	dial(b);
 	assert_true(b->closed);
-	serve(b, &b->ca, "DNS:localhost");
+	serve(b, &b->ca, "IP:127.0.0.1");
 	dial(b);
 	assert_true(b->opened);
 }
@@ -392,7 +392,7 @@ static void a_large_message_goes_out_in_fragments(void **state)
 {
 	struct bench *b = *state;
 	identify(b, &b->ca);
-	serve(b, &b->ca, "DNS:localhost");
+	serve(b, &b->ca, "IP:127.0.0.1");
 	dial(b);
 	send_bytes(b, BIG);
 	assert_int_equal(b->wire->ops->queued(b->wire), BIG);
@@ -407,7 +407,7 @@ static void a_large_message_comes_in_whole(void **state)
 {
 	struct bench *b = *state;
 	identify(b, &b->ca);
-	serve(b, &b->ca, "DNS:localhost");
+	serve(b, &b->ca, "IP:127.0.0.1");
 	dial(b);
 	b->server_sends = BIG;
 	lws_callback_on_writable(b->wsi);
@@ -420,7 +420,7 @@ static void a_message_over_the_limit_ends_the_connection(void **state)
 {
 	struct bench *b = *state;
 	identify(b, &b->ca);
-	serve(b, &b->ca, "DNS:localhost");
+	serve(b, &b->ca, "IP:127.0.0.1");
 	dial(b);
 	b->server_sends = WIRE_MESSAGE_MAX + 1;
 	lws_callback_on_writable(b->wsi);
@@ -433,7 +433,7 @@ static void text_ends_the_connection(void **state)
 {
 	struct bench *b = *state;
 	identify(b, &b->ca);
-	serve(b, &b->ca, "DNS:localhost");
+	serve(b, &b->ca, "IP:127.0.0.1");
 	dial(b);
 	b->send_text = true;
 	lws_callback_on_writable(b->wsi);
@@ -446,7 +446,7 @@ static void what_is_queued_is_written_before_a_close(void **state)
 {
 	struct bench *b = *state;
 	identify(b, &b->ca);
-	serve(b, &b->ca, "DNS:localhost");
+	serve(b, &b->ca, "IP:127.0.0.1");
 	dial(b);
 	send_bytes(b, BIG);
 	b->inside = true;
@@ -464,7 +464,7 @@ static void more_than_the_outbox_holds_is_refused(void **state)
 	struct bench *b = *state;
 	cc_err err = CC_OK;
 	identify(b, &b->ca);
-	serve(b, &b->ca, "DNS:localhost");
+	serve(b, &b->ca, "IP:127.0.0.1");
 	dial(b);
 	for (int i = 0; i < 100 && err == CC_OK; i++) {
 		cc_blob message = cc_blob_new(BIG);
@@ -478,7 +478,7 @@ static void it_can_be_freed_while_it_is_connected(void **state)
 {
 	struct bench *b = *state;
 	identify(b, &b->ca);
-	serve(b, &b->ca, "DNS:localhost");
+	serve(b, &b->ca, "IP:127.0.0.1");
 	dial(b);
 	send_bytes(b, BIG);
 	wss_free(b->wire);
