@@ -340,6 +340,8 @@ static cc_err open_socket(struct supervisor *s, const char *name, int *ret_fd)
 	bool shared = false;
 	cc_err err = listener_open(path, group, ret_fd, &shared);
 
+	if (err == CC_OK && s->config->admin_group_given && !shared)
+		log_event(EV_ADMIN_GROUP_NOT_SET, LV_TEXT("socket", path), LV_U64("gid", group));
 	free(path);
 	return err;
 }
