@@ -6,6 +6,7 @@
  */
 #include "base/https.h"
 #include "base/hash.h"
+#include "base/text.h"
 #include <curl/curl.h>
 #include <jansson.h>
 #include <openssl/ssl.h>
@@ -63,6 +64,16 @@ static CURLcode set_pin(CURL *curl, void *ssl_ctx, void *arg)
 	(void)curl;
 	SSL_CTX_set_cert_verify_callback(ssl_ctx, verify_by_pin, arg);
 	return CURLE_OK;
+}
+
+/* A token is one word of visible ASCII.  A wrong file in its place (a key, say) must not be sent. */
+static bool is_bearer(const cc_secret *bearer)
+{
+	for (size_t i = 0; i < bearer->size; i++) {
+		if (bearer->data[i] <= ' ' || bearer->data[i] > '~')
+			return false;
+	}
+	return bearer->size > 0;
 }
 
 static size_t take_answer(char *data, size_t size, size_t count, void *arg)
@@ -132,6 +143,12 @@ cc_err https_ask(const struct https_request *ask, long *ret_status, cc_blob *ret
 	ENSURE(ask->ca_pin.size == SHA256_SIZE || ask->ca_file != NULL,
 		cc_fail(CC_CONFIG, "%s: neither a pin nor a CA file to believe the server by",
 			ask->url));
+	ENSURE(ask->bearer == NULL || is_bearer(ask->bearer),
+		cc_fail(CC_CONFIG,
+			"%s: the token is not one word in one line; is it the right file? nothing "
+			"was "
+			"sent",
+			ask->url));
 	curl = curl_easy_init();
 	ENSURE(curl != NULL, cc_fail(CC_INTERNAL, "curl_easy_init failed"));
 	list = headers(ask, &bearer);
@@ -160,6 +177,8 @@ char *https_problem(long status, cc_view body)
 	const char *detail = json_string_value(json_object_get(problem, "detail"));
 	char *words = cc_asprintf("HTTP %ld%s%s%s%s", status, code ? " " : "", code ? code : "",
 		detail ? ": " : "", detail ? detail : "");
+	char *printable = text_printable(cc_view_text(words));
+	free(words);
 	json_decref(problem);
-	return words;
+	return printable;
 }

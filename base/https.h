@@ -19,7 +19,7 @@ struct https_request {
 	const char *method;                          /* NULL: GET, or POST with a body */
 	const char *body;                            /* JSON */
 };
-/* Fails only when no answer came; what the status means is the caller's to judge. */
+/* Fails only when nothing was sent or no answer came; what the status means is the caller's to judge. */
 cc_err https_ask(const struct https_request *ask, long *ret_status, cc_blob *ret_body) CC_MUST_USE;
 /* The words of a problem document, or of the status.  Caller frees. */
 char *https_problem(long status, cc_view body);

@@ -65,6 +65,22 @@ static uint8_t lower(uint8_t c)
 	return (uint8_t)(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);
 }
 
+char *text_printable(cc_view words)
+{
+	cc_blob out = CC_BLOB_NONE;
+
+	while (words.size > 0) {
+		uint32_t point = 0;
+		size_t size = text_utf8_char(words, &point);
+		bool clean = size > 0 && text_is_clean(cc_view_part(words, 0, size), size);
+
+		cc_blob_append(&out, clean ? cc_view_part(words, 0, size) : cc_view_text("?"));
+		words = cc_view_part(words, size > 0 ? size : 1, words.size);
+	}
+	(void)cc_blob_text(&out);
+	return (char *)cc_blob_move(&out).data;
+}
+
 bool text_is_token(cc_view text, size_t max)
 {
 	if (text.size == 0 || text.size > max)

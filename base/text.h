@@ -17,6 +17,9 @@ bool text_is_clean(cc_view text, size_t max);
 bool text_is_token(cc_view text, size_t max);
 /* 1..63 of [a-z0-9-], starting with a letter or digit: names of CAs, profiles, connectors, tenants. */
 bool text_is_name(cc_view text);
+/* For a terminal or a message: words from elsewhere, with '?' for each control character, NUL and byte
+ * that is not UTF-8.  Caller frees. */
+char *text_printable(cc_view words);
 bool text_equal(cc_view a, const char *b);
 bool text_equal_nocase(cc_view a, cc_view b); /* ASCII only */
 bool text_ends_nocase(cc_view text, cc_view suffix);

@@ -26,7 +26,8 @@ static int print_help(FILE *to, int status)
 	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
 		fprintf(to, "  %-5s %s\n", commands[i].name, commands[i].help);
 	fprintf(to, "\n`certdevice COMMAND --help` tells each command's options.\n"
-		    "exit status: 0 ok, 1 failed, 2 usage, 3 refused: a check did not hold\n");
+		    "exit status: 0 ok, 1 failed, 2 usage, 3 refused: a check did not hold, "
+		    "5 configuration\n");
 	return status;
 }
 
@@ -38,7 +39,7 @@ int certdevice_fail(const char *doing, cc_err err)
 	case CC_CAT_PEER:
 		return EXIT_REFUSED;
 	case CC_CAT_CONFIG:
-		return EXIT_CONFIGURATION;
+		return err == CC_USAGE ? EXIT_USAGE : EXIT_CONFIGURATION;
 	default:
 		return EXIT_FAILED;
 	}
@@ -95,5 +96,8 @@ int main(int argc, char **argv)
 		if (strcmp(commands[i].name, argv[1]) == 0)
 			return commands[i].run(argc - 1, argv + 1);
 	}
-	return print_help(stderr, EXIT_USAGE);
+	if (argc < 2)
+		return print_help(stderr, EXIT_USAGE);
+	fprintf(stderr, "certdevice: no command \"%s\"; see --help\n", argv[1]);
+	return EXIT_USAGE;
 }

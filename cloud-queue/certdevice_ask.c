@@ -170,6 +170,7 @@ static cc_err write_request(const struct ask *a)
 	request = json_pack("{s:i, s:s, s:s, s:I, s:I, s:O}", "version", 1, "tenant", a->tenant,
 		"idempotency_key", key, "not_before_s", (json_int_t)(now - 60), "not_after_s",
 		(json_int_t)(now + LIFETIME_S), a->kind, kind);
+	ENSURE(request != NULL, cc_fail(CC_USAGE, "an argument is not UTF-8"));
 	set_text(request, "audience", a->audience);
 	text = json_dumps(request, JSON_INDENT(1));
 	if (a->out != NULL)
@@ -228,16 +229,17 @@ static int ask_options(struct ask *a, int argc, char **argv)
 		if (!known)
 			return EXIT_USAGE;
 	}
-	return a->tenant != NULL ? -1 : EXIT_USAGE;
+	return a->tenant != NULL && optind == argc ? -1 : EXIT_USAGE;
 }
 
 int certdevice_ask(int argc, char **argv)
 {
 	struct ask a = {0};
 
-	if (argc > 1 && strcmp(argv[1], "--help") == 0)
+	if (argc > 1 && strcmp(argv[argc - 1], "--help") == 0)
 		return ask_usage(stdout, EXIT_OK);
-	if (argc < 2 || argv[1][0] == '-')
+	if (argc < 2 || (strcmp(argv[1], "issue") != 0 && strcmp(argv[1], "rewrap") != 0 &&
+				strcmp(argv[1], "chain") != 0))
 		return ask_usage(stderr, EXIT_USAGE);
 	a.kind = argv[1];
 	int status = ask_options(&a, argc - 1, argv + 1);

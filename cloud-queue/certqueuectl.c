@@ -88,9 +88,13 @@ int main(int argc, char **argv)
 			return EXIT_USAGE;
 		}
 	}
-	const struct command *command = optind < argc ? find_command(argv[optind]) : NULL;
-	if (command == NULL) {
+	if (optind >= argc) {
 		print_help(stderr);
+		return EXIT_USAGE;
+	}
+	const struct command *command = find_command(argv[optind]);
+	if (command == NULL) {
+		fprintf(stderr, "certqueuectl: no command \"%s\"; see --help\n", argv[optind]);
 		return EXIT_USAGE;
 	}
 	int from = optind;

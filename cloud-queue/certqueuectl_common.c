@@ -134,7 +134,12 @@ cc_err queuectl_control(const struct queuectl *q, json_t *request, json_t **ret)
 	json_t *answer = NULL;
 	cc_err err = CC_OK;
 
-	TRY(control_ask(q->socket, request, ASK_TIMEOUT_MS, &answer));
+	ENSURE(request != NULL, cc_fail(CC_USAGE, "an argument is not UTF-8"));
+	err = control_ask(q->socket, request, ASK_TIMEOUT_MS, &answer);
+	ENSURE(err != CC_UNREACHABLE,
+		cc_fail(err, "is certqueued running, and may this user use it? (%s)",
+			cc_err_detail(err)));
+	TRY(err);
 	if (!json_is_true(json_object_get(answer, "ok"))) {
 		const char *code = json_string_value(json_object_get(answer, "code"));
 		const char *detail = json_string_value(json_object_get(answer, "detail"));

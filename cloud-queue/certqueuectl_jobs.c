@@ -61,7 +61,9 @@ static cc_err submit_file(const struct queuectl *q, const struct jobs *j, const 
 	text = json_dumps(body, JSON_COMPACT);
 	TRY(queuectl_api_ask(&j->api, "POST", "/jobs", text, &answer));
 	const char *id = json_string_value(json_object_get(answer, "id"));
-	ENSURE(id != NULL, cc_fail(CC_PROTOCOL, "the answer has no id"));
+	uint8_t job_id[JOB_ID_SIZE];
+	ENSURE(id != NULL && text_from_job_id(cc_view_text(id), job_id) == CC_OK,
+		cc_fail(CC_PROTOCOL, "the answer has no job id"));
 	if (q->json)
 		queuectl_json_print(answer);
 	else
@@ -127,8 +129,13 @@ static cc_err deliver(const struct jobs *j, int count, char **files)
 	const json_t *jobs = json_object_get(answer, "jobs");
 	ENSURE(json_array_size(jobs) == (size_t)count,
 		cc_fail(CC_PROTOCOL, "the answer does not name every job"));
-	for (size_t i = 0; i < json_array_size(jobs); i++)
-		printf("%s\n", json_string_value(json_object_get(json_array_get(jobs, i), "id")));
+	for (size_t i = 0; i < json_array_size(jobs); i++) {
+		const char *id = json_string_value(json_object_get(json_array_get(jobs, i), "id"));
+		uint8_t job_id[JOB_ID_SIZE];
+		ENSURE(id != NULL && text_from_job_id(cc_view_text(id), job_id) == CC_OK,
+			cc_fail(CC_PROTOCOL, "the answer has no job id"));
+		printf("%s\n", id);
+	}
 out:
 	free(text);
 	json_decref(answer);
@@ -193,10 +200,11 @@ static cc_err wait_job(const struct jobs *j, const char *id, int64_t until_ms, j
 		free(path);
 		if (err != CC_OK)
 			goto out;
-		if (is_final(json_string_value(json_object_get(answer, "state"))))
+		const char *state = json_string_value(json_object_get(answer, "state"));
+		ENSURE(state != NULL, cc_fail(CC_PROTOCOL, "%s: the answer has no state", id));
+		if (is_final(state))
 			break;
-		ENSURE(part > 0, cc_fail(CC_TIMEOUT, "%s is still %s", id,
-					 json_string_value(json_object_get(answer, "state"))));
+		ENSURE(part > 0, cc_fail(CC_TIMEOUT, "%s is still %s", id, state));
 	}
 	*ret = answer;
 	answer = NULL;
@@ -232,6 +240,13 @@ int queuectl_wait(struct queuectl *q, int argc, char **argv)
 	int64_t until = clock_boottime_ms() + (int64_t)j.timeout_s * 1000;
 	for (int i = optind; i < argc; i++) {
 		json_t *answer = NULL;
+		uint8_t job_id[JOB_ID_SIZE];
+		/* the id becomes a part of a URL and of a file's name */
+		if (text_from_job_id(cc_view_text(argv[i]), job_id) != CC_OK) {
+			status = queuectl_fail(
+				"wait", cc_fail(CC_USAGE, "\"%s\" is not a job id", argv[i]));
+			continue;
+		}
 		cc_err err = wait_job(&j, argv[i], until, &answer);
 		const char *state = json_string_value(json_object_get(answer, "state"));
 		if (err == CC_OK)
@@ -240,8 +255,10 @@ int queuectl_wait(struct queuectl *q, int argc, char **argv)
 			status = queuectl_fail(argv[i], err);
 		} else if (strcmp(state, "done") != 0) {
 			const json_t *error = json_object_get(answer, "error");
-			const char *code = json_string_value(json_object_get(error, "code"));
-			fprintf(stderr, "%s: %s %s\n", argv[i], state, code ? code : "");
+			char *code = text_printable(
+				cc_view_text(json_string_value(json_object_get(error, "code"))));
+			fprintf(stderr, "%s: %s %s\n", argv[i], state, code);
+			free(code);
 			status = EXIT_REFUSED;
 		}
 		json_decref(answer);

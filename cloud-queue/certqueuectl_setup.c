@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define CA_DAYS     3650
 #define SERVER_DAYS 397
@@ -159,6 +160,10 @@ static cc_err set_up(const struct setup *s)
 	char *run = file_join(s->dir, "run");
 	cc_err err = CC_OK;
 
+	/* it goes into a certificate and into queue.yaml */
+	ENSURE(text_is_token(cc_view_text(s->name), 253) &&
+			text_is_token(cc_view_text(s->listen), 64),
+		cc_fail(CC_USAGE, "--name is a host name or address, --listen an address"));
 	ENSURE(ca_key != NULL && server_key != NULL, cc_fail_openssl("making keys"));
 	TRY(file_make_dir(s->dir, 0755));
 	TRY(file_make_dir(state, 0700));
@@ -214,7 +219,9 @@ int queuectl_init(struct queuectl *q, int argc, char **argv)
 			goto usage;
 		}
 	}
-	if (err == CC_OK && s.dir != NULL && s.name != NULL) {
+	if (err != CC_OK)
+		return queuectl_fail("init: a port", cc_fail_in(CC_USAGE, "\"%s\"", optarg));
+	if (s.dir != NULL && s.name != NULL && optind == argc) {
 		err = set_up(&s);
 		if (err != CC_OK)
 			return queuectl_fail("init", err);
@@ -309,6 +316,11 @@ static cc_err new_token(const struct queuectl *q, const char *kind, const char *
 	char *line = NULL;
 	cc_err err = CC_OK;
 
+	/* no token is made at the queue that could then not be written */
+	if (t->out != NULL && access(t->out, F_OK) == 0) {
+		json_decref(request);
+		return cc_fail(CC_CONFLICT, "%s: exists already", t->out);
+	}
 	json_object_set_new(request, connector ? "connector_id" : "name", json_string(t->name));
 	json_object_set_new(request, connector ? "groups" : "scopes", list_of(t->list));
 	TRY(queuectl_control(q, request, &answer));
@@ -357,7 +369,9 @@ int queuectl_token(struct queuectl *q, int argc, char **argv)
 		else
 			known = false;
 	}
-	if (known && err == CC_OK && t.name != NULL) {
+	if (err != CC_OK)
+		return queuectl_fail("token: --days", cc_fail_in(CC_USAGE, "\"%s\"", optarg));
+	if (known && t.name != NULL && optind == argc - 2) {
 		err = new_token(q, argv[1], argv[2], &t);
 		return err == CC_OK ? EXIT_OK : queuectl_fail("token", err);
 	}

@@ -87,6 +87,32 @@ struct statement_options {
 	uint64_t days, revision;
 };
 
+/* "issue,rewrap": each word is a kind, and there is one at least. */
+static cc_err set_kinds(const char *words, Certq__SignerStatement *to)
+{
+	const struct {
+		const char *word;
+		protobuf_c_boolean *to;
+	} kinds[] = {{"issue", &to->issue}, {"rewrap", &to->rewrap}, {"revoke", &to->revoke},
+		{"chain", &to->chain}};
+	const size_t count = sizeof(kinds) / sizeof(kinds[0]);
+
+	for (const char *at = words;; at++) {
+		size_t size = strcspn(at, ",");
+		size_t k = 0;
+		while (k < count && !text_equal(cc_view_of(at, size), kinds[k].word))
+			k++;
+		if (k == count)
+			return cc_fail(CC_USAGE,
+				"--kinds: \"%.*s\" is not one of issue, rewrap, revoke, chain",
+				(int)size, at);
+		*kinds[k].to = true;
+		at += size;
+		if (*at == '\0')
+			return CC_OK;
+	}
+}
+
 static cc_err state_signer(const struct statement_options *o)
 {
 	Certq__SignerStatement statement = CERTQ__SIGNER_STATEMENT__INIT;
@@ -104,10 +130,7 @@ static cc_err state_signer(const struct statement_options *o)
 	statement.spki = codec_bytes(cc_blob_view(&spki));
 	statement.not_before_s = clock_realtime_s() - 60;
 	statement.not_after_s = statement.not_before_s + (int64_t)o->days * 86400;
-	statement.issue = strstr(o->kinds, "issue") != NULL;
-	statement.rewrap = strstr(o->kinds, "rewrap") != NULL;
-	statement.revoke = strstr(o->kinds, "revoke") != NULL;
-	statement.chain = strstr(o->kinds, "chain") != NULL;
+	TRY(set_kinds(o->kinds, &statement));
 	statement.revision = o->revision;
 	body = codec_pack(&statement);
 	TRY(dsse_sign(root, DOC_SIGNER, cc_blob_view(&body), &document));
@@ -204,10 +227,12 @@ static int signer_state(int argc, char **argv)
 			return signer_usage(stderr, EXIT_USAGE);
 		}
 	}
-	if (err == CC_OK && !(o.root && o.signer && o.tenant && o.kinds))
+	if (err != CC_OK)
+		return queuectl_fail("signer state: --days or --revision",
+			cc_fail_in(CC_USAGE, "\"%s\"", optarg));
+	if (!(o.root && o.signer && o.tenant && o.kinds) || optind < argc)
 		return signer_usage(stderr, EXIT_USAGE);
-	if (err == CC_OK)
-		err = state_signer(&o);
+	err = state_signer(&o);
 	return err == CC_OK ? EXIT_OK : queuectl_fail("signer state", err);
 }
 
@@ -236,9 +261,9 @@ int queuectl_signer(struct queuectl *q, int argc, char **argv)
 		return signer_state(argc - 1, argv + 1);
 	if (argc > 1 && strcmp(argv[1], "put") == 0)
 		return signer_put(argc - 1, argv + 1);
-	if (argc < 3 || strcmp(argv[1], "new") != 0)
-		return signer_usage(stderr, EXIT_USAGE);
 	bool p256 = argc == 4 && strcmp(argv[3], "--p256") == 0;
+	if ((argc != 3 && !p256) || strcmp(argv[1], "new") != 0 || argv[2][0] == '-')
+		return signer_usage(stderr, EXIT_USAGE);
 	cc_err err = queuectl_key_new(argv[2], p256 ? "p256" : "ed25519");
 	if (err != CC_OK)
 		return queuectl_fail("signer new", err);

@@ -4,6 +4,7 @@
  */
 #include "base/log.h"
 #include "base/role.h"
+#include "base/sandbox.h"
 #include "cloud-queue/queue.h"
 #include <getopt.h>
 #include <stdio.h>
@@ -85,6 +86,7 @@ int main(int argc, char **argv)
 	}
 	if (!path || optind < argc)
 		return usage(stderr, EXIT_USAGE);
+	sandbox_early(true); /* the queue's CA key is in this process: no core, no ptrace */
 	log_init("queue", LOG_LOGFMT, LOG_INFO_);
 	err = queue_config_read(path, &config);
 	if (err != CC_OK) {

@@ -10,6 +10,7 @@
 #include "cloud-queue/control_int.h"
 #include "cloud-queue/queue_int.h"
 #include <errno.h>
+#include <openssl/crypto.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,6 +50,7 @@ static void peer_free(struct control_peer *p)
 	if (p->next)
 		p->next->back = p->back;
 	p->control->peer_count--;
+	OPENSSL_cleanse(p->out.data, p->out.size);
 	cc_blob_free(&p->in);
 	cc_blob_free(&p->out);
 	free(p);
@@ -65,10 +67,12 @@ static void peer_close(struct control_peer *p)
 		peer_free(p);
 }
 
+/* What is dropped is wiped: an answer may hold a new token. */
 static void drop_front(cc_blob *b, size_t n)
 {
 	memmove(b->data, b->data + n, b->size - n);
 	b->size -= n;
+	OPENSSL_cleanse(b->data + b->size, n);
 }
 
 static void peer_want(struct control_peer *p)
@@ -98,21 +102,31 @@ static void peer_next(struct control_peer *p)
 	control_handle(p->control->queue, p, request); /* takes over the request */
 }
 
+static void wipe(const char *text, size_t size)
+{
+	OPENSSL_cleanse((char *)(uintptr_t)text, size);
+}
+
 void control_answer(struct control_peer *p, json_t *answer)
 {
+	const json_t *token = json_object_get(answer, "token");
 	char *text = json_dumps(answer, JSON_COMPACT);
+	cc_view line = cc_view_text(text);
 
+	wipe(json_string_value(token), json_string_length(token));
 	json_decref(answer);
 	p->busy = false;
-	if (p->closed) {
-		free(text);
-		peer_free(p);
-		return;
+	if (!p->closed) {
+		cc_blob_reserve(&p->out, p->out.size + line.size + 1);
+		cc_blob_append(&p->out, line);
+		cc_blob_append_byte(&p->out, '\n');
 	}
-	cc_blob_append(&p->out, cc_view_text(text));
-	cc_blob_append_byte(&p->out, '\n');
+	wipe(text, line.size);
 	free(text);
-	peer_want(p);
+	if (p->closed)
+		peer_free(p);
+	else
+		peer_want(p);
 }
 
 /* False: the peer was closed. */

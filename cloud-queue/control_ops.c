@@ -399,7 +399,7 @@ static void on_connector_set(void *arg, const struct store_connector_set_out *ou
 	}
 	if (json_is_true(json_object_get(op->request, "disabled")))
 		gateway_disconnect(op->queue->gateway, control_op_text(op, "tenant"),
-			control_op_text(op, "connector_id"));
+			control_op_text(op, "connector_id"), "disabled");
 	control_op_done(op);
 }
 

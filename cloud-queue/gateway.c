@@ -88,11 +88,11 @@ bool gateway_is_idle(const struct gateway *g)
 	return g->session_count == 0;
 }
 
-void gateway_disconnect(struct gateway *g, cc_view tenant, cc_view connector)
+void gateway_disconnect(struct gateway *g, cc_view tenant, cc_view connector, const char *why)
 {
 	for (struct gateway_session *s = g->sessions, *next; s; s = next) {
 		next = s->next;
 		if (gateway_session_is(s, tenant, connector))
-			gateway_session_fail(s, CERTQ__ERROR_CODE__ERROR_DISABLED, "disabled");
+			gateway_session_fail(s, CERTQ__ERROR_CODE__ERROR_DISABLED, why);
 	}
 }

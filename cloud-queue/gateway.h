@@ -22,5 +22,5 @@ void gateway_drain(struct gateway *g);
 void gateway_hang_up(struct gateway *g);
 /* No session and no operation of one is left. */
 bool gateway_is_idle(const struct gateway *g);
-/* An operator disabled this connector. */
-void gateway_disconnect(struct gateway *g, cc_view tenant, cc_view connector);
+/* An operator disabled this connector, or it was enrolled anew: what is connected under its name ends. */
+void gateway_disconnect(struct gateway *g, cc_view tenant, cc_view connector, const char *why);

@@ -10,6 +10,8 @@
 #include "cloud-queue/queue_int.h"
 #include "proto/codec.h"
 #include "proto/job.h"
+#include <openssl/err.h>
+#include <openssl/x509.h>
 
 #define RETRY_MS   2000u
 #define ISSUER_MAX 1024u
@@ -100,27 +102,29 @@ static void on_completed(void *arg, const struct store_complete_out *out)
 
 /* ---- what is checked ---- */
 
-/* Ends `op`.  `code` and `event` are the keyvault's where it signed a refusal. */
-static void complete(
-	struct gateway_op *op, cc_view bundle, const uint8_t *digest, cc_view code, uint32_t event)
+/* What the connector says; a signed result replaces the parts that it vouches for. */
+static struct store_complete_in completion_of(const struct gateway_op *op)
 {
-	struct gateway_session *s = op->session;
+	const struct gateway_session *s = op->session;
 	const Certq__Result *r = op->envelope->result;
-	struct store_complete_in in = {.tenant = cc_view_text(s->who.tenant),
+
+	return (struct store_complete_in){.tenant = cc_view_text(s->who.tenant),
 		.connector = cc_view_text(s->who.name),
 		.job_id = codec_view(r->job_id),
 		.epoch = r->epoch,
 		.success = r->success,
-		.digest = cc_view_of(digest, SHA256_SIZE),
-		.bundle = bundle,
 		.certificate = gateway_result_certificate(r->certificate),
-		.error_code = code.size ? code : codec_view(r->code),
+		.error_code = codec_view(r->code),
 		.error_detail = codec_view(r->detail),
-		.error_event = event ? event : r->event,
+		.error_event = r->event,
 		.retryable = r->retryable,
 		.settle = (enum store_settlement)r->settle};
+}
 
-	store_complete(s->gateway->queue->store, &in, on_completed, op);
+/* Ends `op`. */
+static void complete(struct gateway_op *op, const struct store_complete_in *in)
+{
+	store_complete(op->session->gateway->queue->store, in, on_completed, op);
 }
 
 static Certq__Outcome wanted_outcome(const Certq__Result *r, enum store_kind kind)
@@ -157,6 +161,34 @@ out:
 	return err;
 }
 
+/* Issuer and serial as the certificate itself has them: what producers revoke by is not the
+ * connector's word. */
+static cc_err read_names(cc_view der, cc_blob *ret_issuer, cc_blob *ret_serial)
+{
+	const unsigned char *at = der.data;
+	X509 *x = d2i_X509(NULL, &at, (long)der.size);
+	unsigned char *issuer = NULL, *serial = NULL;
+	int issuer_size, serial_size;
+	cc_err err = CC_OK;
+
+	ENSURE(x && at == der.data + der.size,
+		cc_fail(CC_MALFORMED, "the signed result's certificate is not one"));
+	issuer_size = i2d_X509_NAME(X509_get_issuer_name(x), &issuer);
+	serial_size = i2d_ASN1_INTEGER(X509_get0_serialNumber(x), &serial);
+	ENSURE(issuer_size > 0 && (size_t)issuer_size <= ISSUER_MAX && serial_size > 2 &&
+			(size_t)serial_size <= SERIAL_MAX + 2,
+		cc_fail(CC_TOO_LARGE, "issuer or serial of the signed result's certificate"));
+	*ret_issuer = cc_blob_copy(cc_view_of(issuer, (size_t)issuer_size));
+	/* without tag and length, which is one byte here */
+	*ret_serial = cc_blob_copy(cc_view_of(serial + 2, (size_t)serial_size - 2));
+out:
+	OPENSSL_free(issuer);
+	OPENSSL_free(serial);
+	X509_free(x);
+	ERR_clear_error();
+	return err;
+}
+
 static cc_err check_bundle(const struct gateway_session *s, const Certq__Result *r,
 	const struct store_fetch_out *job, Certq__ResultDocument **ret)
 {
@@ -179,8 +211,11 @@ out:
 static void take_bundle(struct gateway_op *op, const struct store_fetch_out *job)
 {
 	const Certq__Result *r = op->envelope->result;
+	struct store_complete_in in = completion_of(op);
 	Certq__ResultDocument *document = NULL;
 	cc_blob packed = CC_BLOB_NONE;
+	cc_blob issuer = CC_BLOB_NONE;
+	cc_blob serial = CC_BLOB_NONE;
 	uint8_t digest[SHA256_SIZE];
 	cc_err err = CC_OK;
 
@@ -190,7 +225,19 @@ static void take_bundle(struct gateway_op *op, const struct store_fetch_out *job
 			cc_view_equal(codec_view(r->digest), cc_view_of(digest, sizeof(digest))),
 		cc_fail(CC_MISMATCH, "the digest is not the bundle's"));
 	TRY(check_bundle(op->session, r, job, &document));
-	complete(op, cc_blob_view(&packed), digest, codec_view(document->code), document->event);
+	in.certificate = (struct store_certificate){{0}, {0}, {0}};
+	if (document->outcome == CERTQ__OUTCOME__OUTCOME_ISSUED) {
+		TRY(read_names(codec_view(document->certificate), &issuer, &serial));
+		in.certificate = (struct store_certificate){codec_view(r->certificate->cert_sha256),
+			cc_blob_view(&issuer), cc_blob_view(&serial)};
+	}
+	in.bundle = cc_blob_view(&packed);
+	in.digest = cc_view_of(digest, sizeof(digest));
+	if (document->code.len > 0)
+		in.error_code = codec_view(document->code);
+	if (document->event > 0)
+		in.error_event = document->event;
+	complete(op, &in);
 out:
 	if (err != CC_OK) {
 		refuse(op->session, r, err);
@@ -198,11 +245,14 @@ out:
 	}
 	codec_free(document);
 	cc_blob_free(&packed);
+	cc_blob_free(&issuer);
+	cc_blob_free(&serial);
 }
 
 static void take_plain(struct gateway_op *op, enum store_kind kind)
 {
 	const Certq__Result *r = op->envelope->result;
+	struct store_complete_in in = completion_of(op);
 	const uint8_t none[SHA256_SIZE] = {0};
 
 	if (r->success && kind != STORE_REVOKE) {
@@ -211,8 +261,9 @@ static void take_plain(struct gateway_op *op, enum store_kind kind)
 		gateway_op_end(op);
 		return;
 	}
-	complete(op, CC_VIEW_NONE, r->digest.len == SHA256_SIZE ? r->digest.data : none,
-		CC_VIEW_NONE, 0);
+	in.digest = r->digest.len == SHA256_SIZE ? codec_view(r->digest)
+						 : cc_view_of(none, sizeof(none));
+	complete(op, &in);
 }
 
 static void on_fetched(void *arg, const struct store_fetch_out *out)

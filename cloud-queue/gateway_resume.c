@@ -53,12 +53,13 @@ static void send_hello_ack(struct gateway_session *s, const struct store_session
 	gateway_session_send(s, &envelope);
 }
 
-/* session_epoch orders the connections of one identity: the older ones end. */
+/* session_epoch orders the connections of one identity: the older ones end.  One that is still being
+ * opened is newer, for the store answers in order. */
 static void supersede_others(struct gateway_session *s)
 {
 	for (struct gateway_session *other = s->gateway->sessions, *next; other; other = next) {
 		next = other->next;
-		if (other != s && other->state != GW_HELLO &&
+		if (other != s && other->state > GW_OPENING &&
 			gateway_session_is(
 				other, cc_view_text(s->who.tenant), cc_view_text(s->who.name)))
 			gateway_session_fail(other, CERTQ__ERROR_CODE__ERROR_SUPERSEDED,

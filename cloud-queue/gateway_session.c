@@ -19,8 +19,9 @@
 #define LEASE_BYTES     (1024u * 1024u)
 #define OUTBOX_HIGH     (2u * 1024u * 1024u) /* no new jobs while this much waits to be sent */
 #define OUTBOX_RETRY_MS 50
-#define PENDING_HIGH    64u /* stop reading at this many operations in the store, */
-#define PENDING_LOW     16u /* read on at this many */
+#define LOOK_MS         60000 /* for what no hint tells of: an exclusion or a suspension that ended */
+#define PENDING_HIGH    64u   /* stop reading at this many operations in the store, */
+#define PENDING_LOW     16u   /* read on at this many */
 
 struct store_session gateway_session_id(const struct gateway_session *s)
 {
@@ -182,7 +183,8 @@ static void send_job(struct gateway_session *s, const struct store_leased *from)
 	ProtobufCBinaryData *passwords = cc_alloc((from->password_count + 1) * sizeof(*passwords));
 
 	/* without its statement a job would only be refused: better late, when the lease is over */
-	if (packed_document(from->document, &document) && packed_document(from->signer, &signer)) {
+	if (from->signer.size > 0 && packed_document(from->document, &document) &&
+		packed_document(from->signer, &signer)) {
 		for (size_t i = 0; i < from->password_count; i++)
 			passwords[i] = codec_bytes(from->passwords[i]);
 		fill_priors(from, &job, room, list);
@@ -222,8 +224,10 @@ static void after_lease(struct gateway_session *s, const struct store_lease_out 
 	case STORE_EMPTY:
 		if (s->lease_again)
 			gateway_session_feed(s);
-		else if (out->next_ms >= 0)
-			loop_timer_set(s->timer, out->next_ms + 1);
+		else
+			loop_timer_set(s->timer, out->next_ms >= 0 && out->next_ms < LOOK_MS
+							 ? out->next_ms + 1
+							 : LOOK_MS);
 		return;
 	case STORE_SUPERSEDED:
 		gateway_session_fail(
@@ -233,7 +237,7 @@ static void after_lease(struct gateway_session *s, const struct store_lease_out 
 		gateway_session_fail(s, CERTQ__ERROR_CODE__ERROR_DISABLED, "disabled");
 		return;
 	default: /* suspended: no jobs until an operator says so */
-		loop_timer_set(s->timer, 60000);
+		loop_timer_set(s->timer, LOOK_MS);
 		return;
 	}
 }

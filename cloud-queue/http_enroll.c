@@ -9,6 +9,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "cloud-queue/gateway.h"
 #include "cloud-queue/http_routes.h"
 #include "cloud-queue/http_server.h"
 #include "cloud-queue/queue_int.h"
@@ -84,13 +85,18 @@ static void on_tenant(void *arg, const struct store_tenant_get_out *out)
 static void on_used(void *arg, const struct store_enrol_use_out *out)
 {
 	struct enroll *e = arg;
+	struct queue *q = http_request_queue(e->request);
 	struct store_tenant_get_in in = {.name = cc_blob_view(&e->tenant)};
 
+	/* results need no session: who was connected before must not bring any under the old key */
+	if (out->err == CC_OK && out->result == STORE_OK)
+		gateway_disconnect(q->gateway, cc_blob_view(&e->tenant),
+			cc_blob_view(&e->connector), "enrolled anew");
 	if (out->err != CC_OK) {
 		http_answer_store_failed(e->request, out->err);
 		enroll_free(e);
 	} else if (out->result == STORE_OK || out->result == STORE_SAME) {
-		store_tenant_get(http_request_queue(e->request)->store, &in, on_tenant, e);
+		store_tenant_get(q->store, &in, on_tenant, e);
 	} else {
 		refuse_proof(
 			e, out->result == STORE_USED ? "the token was used" : "the token is past");

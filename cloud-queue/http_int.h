@@ -41,6 +41,7 @@ struct http_request {
 	struct queue_identity who;
 	cc_blob body;
 	size_t body_expected;
+	int64_t body_until_ms; /* boottime */
 	bool dispatched;
 
 	cc_blob headers; /* extra ones of the answer */

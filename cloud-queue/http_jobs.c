@@ -140,6 +140,12 @@ static void on_looked(void *arg, const struct store_fetch_out *out)
 
 	if (out->err == CC_OK && out->result == STORE_OK && l->wait_s > 0 &&
 		!queue_json_is_final(out->job.state) && !l->queue->draining) {
+		if (http_waiters_full(l->queue->waiters, l->tenant)) {
+			http_answer_problem(l->request, 429, "rate_limited",
+				"too many requests of this tenant wait for a job");
+			free(l);
+			return;
+		}
 		l->waiter = http_waiter_new(
 			l->queue, l->tenant, l->job_id, (int64_t)l->wait_s * 1000, on_waited, l);
 		return;

@@ -4,6 +4,7 @@
  */
 #include "cloud-queue/http_server.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "cloud-queue/gateway_vhost.h"
@@ -148,8 +149,9 @@ static bool is_json(struct lws *wsi)
 		cc_view_of(type, strcspn(type, "; ")), cc_view_text("application/json"));
 }
 
-/* A fault in the head ends the connection: what follows cannot be told from a body. */
-static void refuse_head(struct http_request *r, int status, const char *code, const char *detail)
+/* Refused before its body was read: that ends the connection, for what follows cannot be told from a
+ * body. */
+static void refuse_early(struct http_request *r, int status, const char *code, const char *detail)
 {
 	r->close_after = true;
 	http_answer_problem(r, status, code, detail);
@@ -164,20 +166,20 @@ static bool judge_body(struct http_request *r)
 
 	if (lws_hdr_total_length(r->wsi, WSI_TOKEN_HTTP_TRANSFER_ENCODING) > 0 ||
 		(may_have && lws_hdr_total_length(r->wsi, WSI_TOKEN_HTTP_CONTENT_LENGTH) <= 0)) {
-		refuse_head(r, 411, "length_required", "a body needs Content-Length");
+		refuse_early(r, 411, "length_required", "a body needs Content-Length");
 		return false;
 	}
 	if (!copy_token(r->wsi, WSI_TOKEN_HTTP_CONTENT_LENGTH, text, sizeof(text)) ||
 		(text[0] && text_to_u64(cc_view_text(text), 0, INT64_MAX, &size) != CC_OK)) {
-		refuse_head(r, 411, "length_required", "Content-Length is not a number");
+		refuse_early(r, 411, "length_required", "Content-Length is not a number");
 		return false;
 	}
 	if (size > HTTP_BODY_MAX || (!may_have && size > 0)) {
-		refuse_head(r, 413, "too_large", "the body is larger than is taken here");
+		refuse_early(r, 413, "too_large", "the body is larger than is taken here");
 		return false;
 	}
 	if (may_have && !is_json(r->wsi)) {
-		refuse_head(r, 415, "unsupported_type", "the body must be application/json");
+		refuse_early(r, 415, "unsupported_type", "the body must be application/json");
 		return false;
 	}
 	r->body_expected = (size_t)size;
@@ -197,20 +199,20 @@ static bool judge_head(struct http_request *r)
 		   copy_custom(r->wsi, "idempotency-key:", r->idempotency_key,
 			   sizeof(r->idempotency_key));
 	if (!take_token(r)) {
-		refuse_head(r, 401, "unauthenticated",
+		refuse_early(r, 401, "unauthenticated",
 			"the Authorization header is not a bearer token");
 		return false;
 	}
 	if (!readable) {
-		refuse_head(r, 413, "too_large", "a header is too long");
+		refuse_early(r, 413, "too_large", "a header is too long");
 		return false;
 	}
 	if (!r->route) {
-		refuse_head(r, 404, "not_found", "not found");
+		refuse_early(r, 404, "not_found", "not found");
 		return false;
 	}
 	if (r->server->body_bytes > BODIES_MAX || r->server->requests > REQUESTS_MAX) {
-		refuse_head(r, 429, "rate_limited", "too many requests at once");
+		refuse_early(r, 429, "rate_limited", "too many requests at once");
 		return false;
 	}
 	return judge_body(r);
@@ -234,6 +236,7 @@ static int on_http(struct lws *wsi)
 
 	r->server = h;
 	r->wsi = wsi;
+	r->body_until_ms = clock_boottime_ms() + TRANSFER_S * 1000;
 	h->requests++;
 	lws_set_opaque_user_data(wsi, r);
 	lws_set_timeout(wsi, PENDING_TIMEOUT_HTTP_CONTENT, TRANSFER_S);
@@ -242,13 +245,24 @@ static int on_http(struct lws *wsi)
 	return 0;
 }
 
+/* Nobody is authenticated yet, so all bodies together are bounded, and each has one time in all: lws
+ * gives a new one with every part. */
 static int on_body(struct http_request *r, const void *in, size_t len)
 {
+	struct http_server *h = r->server;
+
 	if (r->answered)
-		return 0; /* refused by its head: the rest is not read */
-	if (r->dispatched || r->body.size + len > r->body_expected)
+		return 0; /* refused by its head, or below: the rest is not read */
+	if (r->dispatched || r->body.size + len > r->body_expected ||
+		clock_boottime_ms() > r->body_until_ms)
 		return -1;
-	r->server->body_bytes += len;
+	if (h->body_bytes + len > BODIES_MAX) {
+		h->body_bytes -= r->body.size;
+		cc_blob_free(&r->body);
+		refuse_early(r, 429, "rate_limited", "too many requests at once");
+		return 0;
+	}
+	h->body_bytes += len;
 	cc_blob_append(&r->body, cc_view_of(in, len));
 	if (r->body.size == r->body_expected)
 		dispatch(r);

@@ -7,7 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BUCKETS 256
+#define BUCKETS    256
+#define TENANT_MAX 1024u
 
 struct http_waiter {
 	struct http_waiter *next, **back;
@@ -61,6 +62,17 @@ void http_waiters_wake_all(struct http_waiters *all)
 		for (struct http_waiter *w = all->buckets[i]; w; w = w->next)
 			wake(w);
 	}
+}
+
+bool http_waiters_full(const struct http_waiters *all, cc_view tenant)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < BUCKETS; i++) {
+		for (const struct http_waiter *w = all->buckets[i]; w; w = w->next)
+			count += text_equal(tenant, w->tenant);
+	}
+	return count >= TENANT_MAX;
 }
 
 static void on_time(void *arg)

@@ -17,6 +17,9 @@ void http_waiters_free(struct http_waiters *w); /* accepts NULL; none may be lef
 /* Let all go on now: the queue is stopping. */
 void http_waiters_wake_all(struct http_waiters *w);
 
+/* This tenant has as many waiters as it may: the requests of all share one limit. */
+bool http_waiters_full(const struct http_waiters *w, cc_view tenant);
+
 /* `fn` is called once, from the loop; it frees the waiter. */
 struct http_waiter *http_waiter_new(struct queue *q, cc_view tenant,
 	const uint8_t job_id[JOB_ID_SIZE], int64_t in_ms, loop_fn fn, void *arg);

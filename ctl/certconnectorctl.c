@@ -60,11 +60,27 @@ static const struct command *find_command(const char *name)
 	return NULL;
 }
 
+/* Help is there before there is a configuration. */
+static bool asks_for_help(int argc, char **argv)
+{
+	for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
+		if (strcmp(argv[i], "--help") == 0)
+			return true;
+	}
+	return false;
+}
+
 static int run_command(struct ctl *c, const struct command *command, int argc, char **argv)
 {
+	if (asks_for_help(argc, argv)) {
+		char *only_help[] = {argv[0], (char[]){"--help"}, NULL};
+		return command->run(c, 2, only_help);
+	}
 	cc_err err = ctl_settings_read(c->config, &c->settings);
-	if (err != CC_OK)
-		return ctl_fail("reading the configuration", err);
+	if (err != CC_OK) {
+		(void)ctl_fail("reading the configuration", err);
+		return EXIT_CONFIGURATION;
+	}
 	int status = command->run(c, argc, argv);
 	ctl_settings_free(&c->settings);
 	return status;

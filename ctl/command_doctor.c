@@ -127,7 +127,7 @@ static void check_queue_tls(struct doctor *d)
 			r ? "certconnectorctl enroll --token-file FILE" : "start certconnectord");
 		return;
 	}
-	char *address = cc_strndup(codec_view(r->queue_url));
+	char *address = text_printable(codec_view(r->queue_url));
 	char *url = cc_asprintf("https://%s", address + strlen("wss://"));
 	char *ca = cc_asprintf("%s/identity/queue-ca.pem", d->c->settings.state_dir);
 	char *certificate = cc_asprintf("%s/identity/transport.pem", d->c->settings.state_dir);
@@ -156,8 +156,8 @@ static void check_connection(struct doctor *d)
 		tell(d, "connector", false, "does not answer", "start certconnectord");
 		return;
 	}
-	char *connection = cc_strndup(codec_view(r->connection));
-	char *reason = cc_strndup(codec_view(r->last_error));
+	char *connection = text_printable(codec_view(r->connection));
+	char *reason = text_printable(codec_view(r->last_error));
 	bool ready = strcmp(connection, "ready") == 0;
 	char *finding = cc_asprintf(
 		"%s%s%s", connection, reason[0] && !ready ? ": " : "", ready ? "" : reason);
@@ -173,9 +173,9 @@ static void check_cas(struct doctor *d)
 	if (r != NULL && r->n_cas == 0)
 		tell(d, "CA", false, "none is configured", "add ca.d/NAME.yaml");
 	for (size_t i = 0; r != NULL && i < r->n_cas; i++) {
-		char *name = cc_strndup(codec_view(r->cas[i]->name));
-		char *state = cc_strndup(codec_view(r->cas[i]->state));
-		char *reason = cc_strndup(codec_view(r->cas[i]->reason));
+		char *name = text_printable(codec_view(r->cas[i]->name));
+		char *state = text_printable(codec_view(r->cas[i]->state));
+		char *reason = text_printable(codec_view(r->cas[i]->reason));
 		char *what = cc_asprintf("CA %s", name);
 		char *finding = cc_asprintf("%s%s%s", state, reason[0] ? ": " : "", reason);
 		tell(d, what, strcmp(state, "ok") == 0, finding,
@@ -202,8 +202,8 @@ static void check_policy(struct doctor *d)
 			"start certconnectord; run doctor as its administrator");
 	} else {
 		const Vault__PublicList *list = answer->list;
-		char *problem = cc_strndup(codec_view(list->policy_problem));
-		char *mode = cc_strndup(codec_view(list->device_keys));
+		char *problem = text_printable(codec_view(list->policy_problem));
+		char *mode = text_printable(codec_view(list->device_keys));
 		char *finding =
 			problem[0] ? cc_strdup(problem)
 				   : cc_asprintf("revision %llu, %zu profiles, device_keys: %s%s",

@@ -155,6 +155,42 @@ static cc_err decoded(const struct enrolment *e, const char *name, cc_blob *ret)
 	return err == CC_OK ? CC_OK : cc_fail_in(err, "member \"%s\" of the queue's answer", name);
 }
 
+/* What the connector will believe from now on is the CA that the token pins, no other. */
+static cc_err check_queue_ca(const struct enrolment *e)
+{
+	cc_blob der = CC_BLOB_NONE;
+	X509 *ca = NULL;
+	unsigned char *spki = NULL;
+	uint8_t id[SHA256_SIZE];
+	cc_err err = CC_OK;
+
+	TRY(decoded(e, "queue_ca", &der));
+	const unsigned char *at = der.data;
+	ca = d2i_X509(NULL, &at, (long)der.size);
+	ENSURE(ca != NULL, cc_fail_openssl("reading the queue's CA"));
+	int size = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(ca), &spki);
+	ENSURE(size > 0, cc_fail_openssl("the key of the queue's CA"));
+	hash_sha256(cc_view_of(spki, (size_t)size), id);
+	ENSURE(cc_view_equal(cc_view_of(id, sizeof(id)), codec_view(e->token->queue_ca_pin)),
+		cc_fail(CC_MISMATCH,
+			"the queue's CA is not the one of the token; nothing was written"));
+out:
+	OPENSSL_free(spki);
+	X509_free(ca);
+	cc_blob_free(&der);
+	return err;
+}
+
+/* wss://HOST:PORT, and nothing that could end the quotes around it in identity.yaml. */
+static bool is_queue_url(const char *url)
+{
+	static const char scheme[] = "wss://";
+	return strncmp(url, scheme, sizeof(scheme) - 1) == 0 && strlen(url) <= 512 &&
+	       strspn(url + sizeof(scheme) - 1, "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+						"abcdefghijklmnopqrstuvwxyz0123456789.:_-[]") ==
+		       strlen(url) - (sizeof(scheme) - 1);
+}
+
 static cc_err check_certificate(struct enrolment *e)
 {
 	cc_blob der = CC_BLOB_NONE;
@@ -185,8 +221,9 @@ static cc_err check_answer(struct enrolment *e)
 	ENSURE(cc_view_equal(cc_view_of(id, sizeof(id)), codec_view(e->token->job_root_id)),
 		cc_fail(CC_MISMATCH,
 			"the queue's job root is not the one of the token; nothing was written"));
-	ENSURE(strncmp(member(e, "queue_url"), "wss://", 6) == 0,
-		cc_fail(CC_MALFORMED, "the queue's address is not wss://"));
+	TRY(check_queue_ca(e));
+	ENSURE(is_queue_url(member(e, "queue_url")),
+		cc_fail(CC_MALFORMED, "the queue's address is not wss://HOST:PORT"));
 	TRY(check_certificate(e));
 out:
 	return err;

@@ -69,7 +69,7 @@ int command_keys(struct ctl *c, int argc, char **argv)
 	Vault__AdminAnswer *answer = NULL;
 	cc_err err = CC_OK;
 
-	if (argc > 1 && strcmp(argv[1], "generate") != 0) {
+	if (argc > 2 || (argc == 2 && strcmp(argv[1], "generate") != 0)) {
 		bool help = strcmp(argv[1], "--help") == 0;
 		fprintf(help ? stdout : stderr,
 			"usage: certconnectorctl keys            list the public keys\n"

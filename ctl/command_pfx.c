@@ -72,6 +72,7 @@ static cc_err read_password(struct import *i)
 			tcsetattr(STDIN_FILENO, TCSAFLUSH, &hidden);
 			fprintf(stderr, "password of the PFX files: ");
 		}
+		setvbuf(stdin, NULL, _IONBF, 0); /* no second copy of the password */
 		bool got = fgets(line, sizeof(line), stdin) != NULL;
 		if (terminal) {
 			tcsetattr(STDIN_FILENO, TCSAFLUSH, &shown);
@@ -98,6 +99,12 @@ static cc_err prepare(const struct ctl *c, struct import *i)
 	cc_blob folded = CC_BLOB_NONE;
 	cc_err err = CC_OK;
 
+	ENSURE(text_is_clean(cc_view_text(i->upn), 1024) &&
+			(i->user_id == NULL || text_is_clean(cc_view_text(i->user_id), 1024)),
+		cc_fail(CC_USAGE, "--upn or --user-id has a control character or is not UTF-8"));
+	ENSURE(strcmp(i->purpose, "smimeEncryption") == 0 ||
+			strcmp(i->purpose, "smimeSigning") == 0,
+		cc_fail(CC_USAGE, "--purpose is smimeEncryption or smimeSigning"));
 	request.op_case = VAULT__ADMIN_REQUEST__OP_LIST_KEYS;
 	request.list_keys = &list;
 	TRY(ctl_ask_vault(c, &request, &i->keys));
@@ -222,6 +229,15 @@ out:
 	return err;
 }
 
+static void print_json(const char *file, const char *id)
+{
+	json_t *line = json_pack("{s:s, s:s}", "file", file, "id", id);
+	char *text = json_dumps(line, JSON_COMPACT);
+	printf("%s\n", text ? text : "{}");
+	free(text);
+	json_decref(line);
+}
+
 static cc_err import_file(const struct ctl *c, const struct import *i, const char *file)
 {
 	Ctl__ImportAnswer *made = NULL;
@@ -239,10 +255,15 @@ static cc_err import_file(const struct ctl *c, const struct import *i, const cha
 			"%s/%s.json", i->out, json_string_value(json_object_get(r, "thumbprint")));
 		TRY(file_write_new(path, cc_view_text(body), 0600));
 	}
-	if (i->queue != NULL)
-		TRY(upload(c, i, body));
+	if (i->queue != NULL) {
+		err = upload(c, i, body);
+		if (err != CC_OK && path != NULL)
+			(void)unlink(
+				path); /* the queue has no such record; the next try makes another */
+		TRY(err);
+	}
 	if (c->json)
-		printf("{\"file\": \"%s\", \"id\": \"%s\"}\n", file, id);
+		print_json(file, id);
 	else
 		printf("%s: imported as %s\n", file, id);
 out:

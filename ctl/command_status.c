@@ -18,7 +18,10 @@
 
 static json_t *text_value(ProtobufCBinaryData b)
 {
-	return b.len > 0 ? json_stringn((const char *)b.data, b.len) : json_string("");
+	char *words = text_printable(codec_view(b)); /* some come from the queue */
+	json_t *value = json_string(words);
+	free(words);
+	return value;
 }
 
 static json_t *time_value(int64_t ms)
@@ -34,7 +37,7 @@ static json_t *counts(size_t n, Control__NamedCount *const *items)
 {
 	json_t *to = json_object();
 	for (size_t i = 0; i < n; i++) {
-		char *name = cc_strndup(codec_view(items[i]->name));
+		char *name = text_printable(codec_view(items[i]->name));
 		json_object_set_new(to, name, json_integer((json_int_t)items[i]->value));
 		free(name);
 	}
@@ -212,11 +215,9 @@ int command_status(struct ctl *c, int argc, char **argv)
 	bool watch = false, attention_needed = false;
 	int option;
 
-	while ((option = getopt_long(argc, argv, "wh", options, NULL)) != -1) {
-		if (option == 'w') {
-			watch = true;
-			continue;
-		}
+	while ((option = getopt_long(argc, argv, "wh", options, NULL)) == 'w')
+		watch = true;
+	if (option != -1 || optind < argc) {
 		fprintf(option == 'h' ? stdout : stderr,
 			"usage: certconnectorctl [--json] status [--watch]\n"
 			"  --watch  again every two seconds, until interrupted\n"

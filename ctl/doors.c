@@ -3,6 +3,7 @@
  */
 #include "base/chan.h"
 #include "base/file.h"
+#include "base/text.h"
 #include "ctl/ctl.h"
 #include "proto/codec.h"
 #include <errno.h>
@@ -37,7 +38,7 @@ out:
 /* A status of the keyvault in the words of an error. */
 static cc_err vault_status(const Vault__AdminAnswer *answer)
 {
-	char *detail = cc_strndup(codec_view(answer->detail));
+	char *detail = text_printable(codec_view(answer->detail));
 	cc_err err = CC_OK;
 
 	switch (answer->status) {
@@ -94,7 +95,7 @@ cc_err ctl_ask_connector(
 	TRY(codec_decode(&control__control_answer__descriptor, cc_blob_view(&reply), CHAN_FRAME_MAX,
 		&answer));
 	if (!answer->ok) {
-		words = cc_strndup(codec_view(answer->error));
+		words = text_printable(codec_view(answer->error));
 		err = cc_fail(CC_DENIED, "the connector refused: %s", words);
 		goto out;
 	}

@@ -7,6 +7,7 @@
 #include "ctl/pfx_worker.h"
 #include "base/chan.h"
 #include "base/sandbox.h"
+#include "base/text.h"
 #include "keyvault/pfx.h"
 #include "keyvault/sealer.h"
 #include "proto/codec.h"
@@ -145,11 +146,11 @@ static cc_err serve(int fd)
 	TRY(chan_read_frame(fd, CHAN_FRAME_MAX, WORKER_TIMEOUT_MS, &frame));
 	TRY(codec_decode_secret(
 		&ctl__import_request__descriptor, cc_blob_view(&frame), CHAN_FRAME_MAX, &request));
-	err = work(request, &reply);
+	TRY(work(request, &reply));
+out:
 	if (err != CC_OK)
 		reply = refusal(err);
 	err = chan_write_frame(fd, cc_blob_view(&reply), WORKER_TIMEOUT_MS);
-out:
 	OPENSSL_cleanse(frame.data, frame.size);
 	cc_blob_free(&frame);
 	cc_blob_free(&reply);
@@ -169,7 +170,7 @@ static cc_err converse(int fd, const Ctl__ImportRequest *request, Ctl__ImportAns
 	TRY(chan_read_frame(fd, CHAN_FRAME_MAX, WORKER_TIMEOUT_MS, &reply));
 	TRY(codec_decode(
 		&ctl__import_answer__descriptor, cc_blob_view(&reply), CHAN_FRAME_MAX, &answer));
-	words = cc_strndup(codec_view(answer->error));
+	words = text_printable(codec_view(answer->error));
 	ENSURE(answer->ok, cc_fail(CC_PASSWORD, "%s", words));
 	*ret = answer;
 	answer = NULL;

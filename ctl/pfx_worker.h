@@ -10,6 +10,6 @@
 #include "ctl/v1/ctl.pb-c.h"
 
 /* Re-protect under a fresh password and encrypt that to each recipient.  Free the answer with
- * codec_free.  What the worker refuses (wrong password, limits) is CC_PASSWORD, CC_MALFORMED ... with
- * its words. */
+ * codec_free.  What the worker refuses (wrong password, not a PFX, limits) is CC_PASSWORD with its
+ * words. */
 cc_err pfx_worker_run(const Ctl__ImportRequest *request, Ctl__ImportAnswer **ret) CC_MUST_USE;

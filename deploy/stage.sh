@@ -73,6 +73,7 @@ stage_alive() {
 
 stage_logs() {
 	local log
+	[ -n "${STAGE:-}" ] || return 0
 	for log in "$STAGE"/*.log; do
 		[ -f "$log" ] || continue
 		stage_say "--- last lines of ${log##*/}"

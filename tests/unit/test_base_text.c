@@ -292,9 +292,23 @@ static void clocks_can_be_shifted(void **state)
 	clock_shift_for_test(0, 0);
 }
 
+static void words_from_elsewhere_cannot_steer_a_terminal(void **state)
+{
+	static const char words[] = "a\033[2J\0b\n\302\233\377 \303\244";
+	char *shown = text_printable(cc_view_of(words, sizeof(words) - 1));
+
+	(void)state;
+	assert_string_equal(shown, "a?[2J?b??? \303\244");
+	free(shown);
+	shown = text_printable(CC_VIEW_NONE);
+	assert_string_equal(shown, "");
+	free(shown);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(words_from_elsewhere_cannot_steer_a_terminal),
 		cmocka_unit_test(clean_text_is_utf8_without_controls),
 		cmocka_unit_test(utf8_must_be_shortest_whole_and_without_surrogates),
 		cmocka_unit_test(tokens_and_names_have_their_letters),

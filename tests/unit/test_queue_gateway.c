@@ -397,6 +397,21 @@ static void the_certificate_of_an_earlier_enrolment_opens_no_session(void **stat
 	peer_clear(&now);
 }
 
+static void a_connection_ends_when_its_connector_is_enrolled_anew(void **state)
+{
+	struct qrig *q = *state;
+	struct peer old, now;
+
+	peer_make(&old, q, "pr-13");
+	peer_connect(&old);
+	peer_make(&now, q, "pr-13");
+	peer_hear_fatal(&old, CERTQ__ERROR_CODE__ERROR_DISABLED, 1008);
+	peer_connect(&now);
+	peer_assert_silent(&now);
+	peer_clear(&old);
+	peer_clear(&now);
+}
+
 static void a_disabled_connector_is_cut_off_and_kept_out(void **state)
 {
 	struct qrig *q = *state;
@@ -488,6 +503,7 @@ int main(void)
 		TEST(the_newer_connection_supersedes_the_older),
 		TEST(another_journal_under_the_same_identity_is_a_conflict),
 		TEST(the_certificate_of_an_earlier_enrolment_opens_no_session),
+		TEST(a_connection_ends_when_its_connector_is_enrolled_anew),
 		TEST(a_disabled_connector_is_cut_off_and_kept_out),
 		TEST(fields_of_a_wrong_length_are_fatal),
 		TEST(a_peer_that_does_not_say_hello_is_cut_off),

@@ -3,6 +3,7 @@
  */
 #include "tests/support/queue_rig.h"
 
+#include "base/clock.h"
 #include "base/hash.h"
 #include "cloud-queue/gateway_wss.h"
 #include "proto/enroll.h"
@@ -158,6 +159,11 @@ static void a_body_needs_a_length(void **state)
 	assert_int_equal(
 		qrig_raw_post(q, "Content-Type: application/json\r\nContent-Length: 2x\r\n", "{}"),
 		411);
+	assert_int_equal(qrig_raw_post(q,
+				 "Content-Type: application/json\r\nContent-Length: 2\r\n"
+				 "Content-Length: 40\r\n",
+				 "{}"),
+		411);
 }
 
 static void a_body_over_a_mebibyte_is_refused_before_it_is_read(void **state)
@@ -183,6 +189,39 @@ static void a_body_of_a_mebibyte_is_read(void **state)
 	memset(body, ' ', 1 << 20);
 	memcpy(body, "{\"x\":1}", 7);
 	qrig_refused(q, "POST", QRIG_JOBS, body, 400, "unknown_member");
+	free(body);
+}
+
+/* Nobody has been authenticated while a body comes in. */
+static void unfinished_bodies_fill_no_more_than_their_room(void **state)
+{
+	enum { CLIENTS = 64, SIZE = (1 << 20) - 1 }; /* all but 64 bytes of the room */
+	static const char head[] = "POST " QRIG_JOBS " HTTP/1.1\r\nHost: x\r\n"
+				   "Content-Type: application/json\r\n"
+				   "Content-Length: 1048576\r\n\r\n";
+	struct qrig *q = *state;
+	struct tls_client *clients[CLIENTS];
+	char *body = cc_alloc(SIZE);
+	int64_t until = clock_boottime_ms() + 10000;
+	int status = 0;
+
+	memset(body, ' ', SIZE);
+	for (size_t i = 0; i < CLIENTS; i++) {
+		clients[i] = tls_client_open(q->producer_port, NULL);
+		assert_non_null(clients[i]);
+		assert_true(tls_client_write(clients[i], cc_view_text(head)));
+		assert_true(tls_client_write(clients[i], cc_view_of(body, SIZE)));
+	}
+	body[100] = '\0';
+	while (status != 429 && clock_boottime_ms() < until) /* until all has been read */
+		status = qrig_status(qrig_ask_with(q, NULL, "POST", QRIG_JOBS, body));
+	assert_int_equal(status, 429);
+	for (size_t i = 0; i < CLIENTS; i++)
+		tls_client_close(clients[i]);
+	status = 429; /* and the room is given back */
+	while (status == 429 && clock_boottime_ms() < until + 10000)
+		status = qrig_status(qrig_ask_with(q, NULL, "POST", QRIG_JOBS, body));
+	assert_int_equal(status, 401);
 	free(body);
 }
 
@@ -354,6 +393,7 @@ int main(void)
 		cmocka_unit_test(a_body_needs_a_length),
 		cmocka_unit_test(a_body_over_a_mebibyte_is_refused_before_it_is_read),
 		cmocka_unit_test(a_body_of_a_mebibyte_is_read),
+		cmocka_unit_test(unfinished_bodies_fill_no_more_than_their_room),
 		cmocka_unit_test(another_type_than_json_is_refused),
 		cmocka_unit_test(headers_over_four_kibibytes_end_the_connection),
 		cmocka_unit_test(one_connection_serves_many_requests),
