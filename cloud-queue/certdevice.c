@@ -5,7 +5,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/role.h"
-#include <openssl/pem.h>
+#include "base/tool.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,54 +33,16 @@ static int print_help(FILE *to, int status)
 
 int certdevice_fail(const char *doing, cc_err err)
 {
-	fprintf(stderr, "certdevice: %s: %s\n", doing, cc_err_detail(err));
-	switch (cc_err_category(err)) {
-	case CC_CAT_REJECTED:
-	case CC_CAT_PEER:
-		return EXIT_REFUSED;
-	case CC_CAT_CONFIG:
-		return err == CC_USAGE ? EXIT_USAGE : EXIT_CONFIGURATION;
-	default:
-		return EXIT_FAILED;
-	}
+	return tool_fail("certdevice", doing, err);
 }
 
 cc_err certdevice_key_read(const char *dir, EVP_PKEY **ret)
 {
 	char *path = file_join(dir, "device.key");
-	cc_secret pem = CC_SECRET_NONE;
-	BIO *bio = NULL;
-	EVP_PKEY *key = NULL;
-	cc_err err = CC_OK;
+	cc_err err = tool_key_read(path, ret);
 
-	TRY(file_read_secret(path, 64 * 1024, &pem));
-	bio = BIO_new_mem_buf(pem.data, (int)pem.size);
-	key = bio ? PEM_read_bio_PrivateKey(bio, NULL, NULL, NULL) : NULL;
-	ENSURE(key != NULL, cc_fail_openssl(path));
-	*ret = key;
-out:
-	BIO_free(bio);
-	cc_secret_free(&pem);
 	free(path);
 	return err;
-}
-
-cc_err certdevice_json_read(const char *path, json_t **ret)
-{
-	cc_blob text = CC_BLOB_NONE;
-	json_error_t where;
-
-	cc_err err = file_read(path, FILE_ANY, 4 * 1024 * 1024, &text);
-	if (err != CC_OK)
-		return err;
-	json_t *value =
-		json_loadb((const char *)text.data, text.size, JSON_REJECT_DUPLICATES, &where);
-	cc_blob_free(&text);
-	if (value == NULL)
-		return cc_fail(
-			CC_MALFORMED, "%s:%d:%d: %s", path, where.line, where.column, where.text);
-	*ret = value;
-	return CC_OK;
 }
 
 int main(int argc, char **argv)

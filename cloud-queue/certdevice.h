@@ -12,7 +12,6 @@
 int certdevice_fail(const char *doing, cc_err err);
 /* DIR/device.key and DIR/device.pub, PEM. */
 cc_err certdevice_key_read(const char *dir, EVP_PKEY **ret) CC_MUST_USE;
-cc_err certdevice_json_read(const char *path, json_t **ret) CC_MUST_USE;
 
 int certdevice_new(int argc, char **argv);
 int certdevice_ask(int argc, char **argv);

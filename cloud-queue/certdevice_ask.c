@@ -6,6 +6,7 @@
 #include "base/hash.h"
 #include "base/role.h"
 #include "base/text.h"
+#include "base/tool.h"
 #include "cloud-queue/certdevice.h"
 #include "proto/dsse.h"
 #include <getopt.h>
@@ -18,26 +19,14 @@
 
 static cc_err write_key(const char *dir, EVP_PKEY *key)
 {
-	BIO *private_part = BIO_new(BIO_s_secmem());
-	BIO *public_part = BIO_new(BIO_s_mem());
-	char *key_path = file_join(dir, "device.key");
+	char *path = file_join(dir, "device.key");
 	char *public_path = file_join(dir, "device.pub");
-	char *data = NULL;
-	cc_err err = CC_OK;
+	cc_err err = file_make_dir(dir, 0700);
 
-	TRY(file_make_dir(dir, 0700));
-	ENSURE(PEM_write_bio_PrivateKey(private_part, key, NULL, NULL, 0, NULL, NULL) == 1 &&
-			PEM_write_bio_PUBKEY(public_part, key) == 1,
-		cc_fail_openssl("writing the device key"));
-	long size = BIO_get_mem_data(private_part, &data);
-	TRY(file_write_new(key_path, cc_view_of(data, (size_t)size), 0600));
-	size = BIO_get_mem_data(public_part, &data);
-	TRY(file_write_new(public_path, cc_view_of(data, (size_t)size), 0644));
-out:
+	if (err == CC_OK)
+		err = tool_key_write(key, path, public_path);
 	free(public_path);
-	free(key_path);
-	BIO_free(public_part);
-	BIO_free(private_part);
+	free(path);
 	return err;
 }
 
@@ -47,6 +36,8 @@ static EVP_PKEY *make_key(const char *type)
 		return EVP_RSA_gen(2048);
 	if (strcmp(type, "rsa-3072") == 0)
 		return EVP_RSA_gen(3072);
+	if (strcmp(type, "rsa-4096") == 0)
+		return EVP_RSA_gen(4096);
 	if (strcmp(type, "ec-p256") == 0)
 		return EVP_EC_gen("P-256");
 	if (strcmp(type, "ec-p384") == 0)
@@ -58,8 +49,8 @@ int certdevice_new(int argc, char **argv)
 {
 	if (argc != 4 || strcmp(argv[2], "--key") != 0) {
 		bool help = argc > 1 && strcmp(argv[1], "--help") == 0;
-		fprintf(help ? stdout : stderr,
-			"usage: certdevice new DIR --key rsa-2048|rsa-3072|ec-p256|ec-p384\n");
+		fprintf(help ? stdout : stderr, "usage: certdevice new DIR --key "
+						"rsa-2048|rsa-3072|rsa-4096|ec-p256|ec-p384\n");
 		return help ? EXIT_OK : EXIT_USAGE;
 	}
 	EVP_PKEY *key = make_key(argv[3]);

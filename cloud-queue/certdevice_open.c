@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/role.h"
 #include "base/text.h"
+#include "base/tool.h"
 #include "cloud-queue/certdevice.h"
 #include "cloud-queue/job_json.h"
 #include "keyvault/pfx.h"
@@ -47,7 +48,7 @@ static cc_err read_job(struct opening *o)
 	json_t *job = NULL;
 	cc_err err = CC_OK;
 
-	TRY(certdevice_json_read(o->job_file, &job));
+	TRY(tool_json_read(o->job_file, &job));
 	TRY(part(job, "document", &o->job_body));
 	TRY(job_peek(cc_blob_view(&o->job_body), &o->job));
 out:
@@ -60,7 +61,7 @@ static cc_err read_result(struct opening *o)
 	json_t *job = NULL;
 	cc_err err = CC_OK;
 
-	TRY(certdevice_json_read(o->result_file, &job));
+	TRY(tool_json_read(o->result_file, &job));
 	const json_t *result = json_object_get(job, "result");
 	const json_t *signature = json_object_get(result, "signature");
 	const char *key = json_string_value(json_object_get(signature, "key_id"));
@@ -84,7 +85,7 @@ static cc_err read_result_key(struct opening *o)
 	json_t *keys = NULL;
 	cc_err err = CC_OK;
 
-	TRY(certdevice_json_read(o->keys_file, &keys));
+	TRY(tool_json_read(o->keys_file, &keys));
 	for (size_t i = 0; i < json_array_size(keys); i++) {
 		const json_t *key = json_array_get(keys, i);
 		const char *use = json_string_value(json_object_get(key, "use"));

@@ -17,10 +17,8 @@ int queuectl_fail(const char *doing, cc_err err);
 
 /* Keys as PEM files: a private one is 0600, beside it NAME.pub. */
 cc_err queuectl_key_new(const char *path, const char *type) CC_MUST_USE; /* ed25519, p256 */
-cc_err queuectl_key_read(const char *path, EVP_PKEY **ret) CC_MUST_USE;
 cc_err queuectl_public_read(
-	const char *path, cc_blob *ret_spki) CC_MUST_USE;              /* of a .pub or a key */
-cc_err queuectl_json_read(const char *path, json_t **ret) CC_MUST_USE; /* "-": standard input */
+	const char *path, cc_blob *ret_spki) CC_MUST_USE; /* of a .pub or a key */
 void queuectl_json_print(const json_t *value);
 
 /* Ask the control socket; an answer with "ok": false is CC_DENIED with its words. */

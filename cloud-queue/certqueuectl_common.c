@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/https.h"
 #include "base/role.h"
+#include "base/tool.h"
 #include "cloud-queue/certqueuectl.h"
 #include "cloud-queue/control.h"
 #include "proto/dsse.h"
@@ -14,69 +15,23 @@
 #include <unistd.h>
 
 #define ASK_TIMEOUT_MS 30000
-#define FILE_MAX       (1024u * 1024u)
+#define TOKEN_MAX      4096
 
 int queuectl_fail(const char *doing, cc_err err)
 {
-	fprintf(stderr, "certqueuectl: %s: %s\n", doing, cc_err_detail(err));
-	switch (cc_err_category(err)) {
-	case CC_CAT_REJECTED:
-		return EXIT_REFUSED;
-	case CC_CAT_RETRY_LATER:
-		return EXIT_UNREACHABLE;
-	case CC_CAT_CONFIG:
-		return err == CC_USAGE ? EXIT_USAGE : EXIT_CONFIGURATION;
-	default:
-		return EXIT_FAILED;
-	}
-}
-
-static cc_err write_bio(BIO *bio, const char *path, mode_t mode)
-{
-	char *data = NULL;
-	long size = BIO_get_mem_data(bio, &data);
-	return file_write_new(path, cc_view_of(data, (size_t)size), mode);
+	return tool_fail("certqueuectl", doing, err);
 }
 
 cc_err queuectl_key_new(const char *path, const char *type)
 {
-	EVP_PKEY *key = NULL;
-	BIO *private_part = BIO_new(BIO_s_secmem());
-	BIO *public_part = BIO_new(BIO_s_mem());
+	EVP_PKEY *key = strcmp(type, "p256") == 0 ? EVP_EC_gen("P-256")
+						  : EVP_PKEY_Q_keygen(NULL, NULL, "ED25519");
 	char *public_path = cc_asprintf("%s.pub", path);
-	cc_err err = CC_OK;
+	cc_err err = key != NULL ? tool_key_write(key, path, public_path)
+				 : cc_fail_openssl("making a key");
 
-	key = strcmp(type, "p256") == 0 ? EVP_EC_gen("P-256")
-					: EVP_PKEY_Q_keygen(NULL, NULL, "ED25519");
-	ENSURE(key != NULL, cc_fail_openssl("making a key"));
-	ENSURE(PEM_write_bio_PrivateKey(private_part, key, NULL, NULL, 0, NULL, NULL) == 1 &&
-			PEM_write_bio_PUBKEY(public_part, key) == 1,
-		cc_fail_openssl("writing a key"));
-	TRY(write_bio(private_part, path, 0600));
-	TRY(write_bio(public_part, public_path, 0644));
-out:
 	free(public_path);
-	BIO_free(public_part);
-	BIO_free(private_part);
 	EVP_PKEY_free(key);
-	return err;
-}
-
-cc_err queuectl_key_read(const char *path, EVP_PKEY **ret)
-{
-	cc_secret pem = CC_SECRET_NONE;
-	BIO *bio = NULL;
-	EVP_PKEY *key = NULL;
-	cc_err err = CC_OK;
-
-	TRY(file_read_secret(path, 64 * 1024, &pem));
-	bio = BIO_new_mem_buf(pem.data, (int)pem.size);
-	key = bio ? PEM_read_bio_PrivateKey(bio, NULL, NULL, NULL) : NULL;
-	ENSURE(key != NULL, cc_fail_openssl(path));
-	*ret = key;
-out:
-	BIO_free(bio);
-	cc_secret_free(&pem);
 	return err;
 }
 
@@ -97,29 +52,6 @@ out:
 	BIO_free(bio);
 	cc_blob_free(&pem);
 	return err;
-}
-
-cc_err queuectl_json_read(const char *path, json_t **ret)
-{
-	json_error_t where;
-	json_t *value = NULL;
-	cc_blob text = CC_BLOB_NONE;
-
-	if (strcmp(path, "-") == 0) {
-		value = json_loadf(stdin, JSON_REJECT_DUPLICATES, &where);
-	} else {
-		cc_err err = file_read(path, FILE_ANY, FILE_MAX, &text);
-		if (err != CC_OK)
-			return err;
-		value = json_loadb(
-			(const char *)text.data, text.size, JSON_REJECT_DUPLICATES, &where);
-		cc_blob_free(&text);
-	}
-	if (value == NULL)
-		return cc_fail(
-			CC_MALFORMED, "%s:%d:%d: %s", path, where.line, where.column, where.text);
-	*ret = value;
-	return CC_OK;
 }
 
 void queuectl_json_print(const json_t *value)
@@ -174,14 +106,6 @@ bool queuectl_api_option(struct queuectl_api *api, int option, const char *value
 	}
 }
 
-static cc_err read_token(const char *path, cc_secret *ret)
-{
-	cc_err err = file_read_secret(path, 4096, ret);
-	while (err == CC_OK && ret->size > 0 && ret->data[ret->size - 1] == '\n')
-		cc_secret_resize(ret, ret->size - 1);
-	return err;
-}
-
 cc_err queuectl_api_ask(const struct queuectl_api *api, const char *method, const char *path,
 	const char *body, json_t **ret)
 {
@@ -194,7 +118,7 @@ cc_err queuectl_api_ask(const struct queuectl_api *api, const char *method, cons
 
 	ENSURE(api->url && api->tenant && api->token_file && api->ca_file,
 		cc_fail(CC_USAGE, "--queue, --tenant, --token-file and --ca-file are all needed"));
-	TRY(read_token(api->token_file, &token));
+	TRY(tool_secret_read(api->token_file, TOKEN_MAX, &token));
 	url = cc_asprintf("%s/v1/tenants/%s%s", api->url, api->tenant, path);
 	struct https_request ask = {.url = url,
 		.ca_file = api->ca_file,

@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "base/role.h"
 #include "base/text.h"
+#include "base/tool.h"
 #include "cloud-queue/certqueuectl.h"
 #include <getopt.h>
 #include <stdio.h>
@@ -57,7 +58,7 @@ static cc_err submit_file(const struct queuectl *q, const struct jobs *j, const 
 	char *text = NULL;
 	cc_err err = CC_OK;
 
-	TRY(queuectl_json_read(file, &body));
+	TRY(tool_json_read(file, &body));
 	text = json_dumps(body, JSON_COMPACT);
 	TRY(queuectl_api_ask(&j->api, "POST", "/jobs", text, &answer));
 	const char *id = json_string_value(json_object_get(answer, "id"));
@@ -98,7 +99,7 @@ static cc_err put_record(const struct jobs *j, const char *file)
 	char *text = NULL;
 	cc_err err = CC_OK;
 
-	TRY(queuectl_json_read(file, &body));
+	TRY(tool_json_read(file, &body));
 	text = json_dumps(body, JSON_COMPACT);
 	TRY(queuectl_api_ask(&j->api, "POST", "/user-pfx", text, &answer));
 	printf("%s\n", json_string_value(json_object_get(body, "id")));
@@ -120,7 +121,7 @@ static cc_err deliver(const struct jobs *j, int count, char **files)
 
 	for (int i = 0; i < count; i++) {
 		json_t *document = NULL;
-		TRY(queuectl_json_read(files[i], &document));
+		TRY(tool_json_read(files[i], &document));
 		json_array_append_new(documents, document);
 	}
 	body = json_pack("{s:O}", "jobs", documents);

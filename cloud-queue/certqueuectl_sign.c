@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/role.h"
 #include "base/text.h"
+#include "base/tool.h"
 #include "cloud-queue/certqueuectl.h"
 #include "cloud-queue/job_json.h"
 #include "proto/codec.h"
@@ -47,7 +48,7 @@ static cc_err document_read(const char *path, struct parts *ret)
 	json_t *value = NULL;
 	cc_err err = CC_OK;
 
-	TRY(queuectl_json_read(path, &value));
+	TRY(tool_json_read(path, &value));
 	const json_t *signature = json_array_get(json_object_get(value, "signatures"), 0);
 	const char *body = json_string_value(json_object_get(value, "document"));
 	const char *key = json_string_value(json_object_get(signature, "key_id"));
@@ -123,7 +124,7 @@ static cc_err state_signer(const struct statement_options *o)
 	json_t *value = NULL;
 	cc_err err = CC_OK;
 
-	TRY(queuectl_key_read(o->root, &root));
+	TRY(tool_key_read(o->root, &root));
 	TRY(queuectl_public_read(o->signer, &spki));
 	statement.version = 1;
 	statement.tenant = codec_text(o->tenant);
@@ -163,7 +164,7 @@ static cc_err put_signer(const struct queuectl_api *api, const char *file)
 	dsse_key_id(codec_view(statement->spki), id);
 	id_text = text_hex_new(cc_view_of(id, sizeof(id)));
 	path = cc_asprintf("/signers/%s", id_text);
-	TRY(queuectl_json_read(file, &value));
+	TRY(tool_json_read(file, &value));
 	body = json_dumps(value, JSON_COMPACT);
 	TRY(queuectl_api_ask(api, "PUT", path, body, &answer));
 	printf("signer %s: statement stored\n", id_text);
@@ -281,7 +282,7 @@ static cc_err add_record(json_t *request, const char *record_file)
 	char *text = NULL;
 	cc_err err = CC_OK;
 
-	TRY(queuectl_json_read(record_file, &record));
+	TRY(tool_json_read(record_file, &record));
 	ENSURE(json_is_object(rewrap), cc_fail(CC_MALFORMED, "the request is not for a record"));
 	const char *blob = json_string_value(json_object_get(record, "encryptedPfxBlob"));
 	const char *password = json_string_value(json_object_get(record, "encryptedPfxPassword"));
@@ -324,8 +325,8 @@ static cc_err sign(
 	cc_blob body = CC_BLOB_NONE;
 	cc_err err = CC_OK;
 
-	TRY(queuectl_key_read(key_file, &key));
-	TRY(queuectl_json_read(request_file, &request));
+	TRY(tool_key_read(key_file, &key));
+	TRY(tool_json_read(request_file, &request));
 	if (record != NULL)
 		TRY(add_record(request, record));
 	TRY(job_json_pack(&certq__job_document__descriptor, request, &body));

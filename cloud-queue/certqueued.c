@@ -79,7 +79,7 @@ int main(int argc, char **argv)
 		else if (option == 'r')
 			return reference();
 		else if (option == 'v')
-			return puts(CC_RELEASE) < 0 ? EXIT_FAILED : EXIT_OK;
+			return printf("certqueued %s\n", CC_RELEASE) < 0 ? EXIT_FAILED : EXIT_OK;
 		else
 			return usage(option == 'h' ? stdout : stderr,
 				option == 'h' ? EXIT_OK : EXIT_USAGE);

@@ -299,7 +299,10 @@ cc_err config_read(const char *path, struct config **ret)
 	struct config *c = cc_alloc(sizeof(*c));
 	cc_err err = CC_OK;
 
-	TRY(conf_read(path, &c->document));
+	err = conf_read(path, &c->document);
+	if (err == CC_NOT_FOUND) /* for a daemon this is a matter of configuration */
+		err = cc_fail_in(CC_CONFIG, "the configuration");
+	TRY(err);
 	TRY(conf_parse(cc_view_text("{}"), path, &c->defaults));
 	TRY(read_main(c));
 	TRY(config_read_cas(c));

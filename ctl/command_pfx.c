@@ -10,6 +10,7 @@
 #include "base/https.h"
 #include "base/role.h"
 #include "base/text.h"
+#include "base/tool.h"
 #include "ctl/ctl.h"
 #include "ctl/pfx_worker.h"
 #include "proto/codec.h"
@@ -118,9 +119,7 @@ static cc_err prepare(const struct ctl *c, struct import *i)
 	if (i->user_id == NULL)
 		i->user_id = i->folded;
 	if (i->token_file != NULL) {
-		TRY(file_read_secret(i->token_file, 4096, &i->token));
-		while (i->token.size > 0 && i->token.data[i->token.size - 1] == '\n')
-			cc_secret_resize(&i->token, i->token.size - 1);
+		TRY(tool_secret_read(i->token_file, 4096, &i->token));
 	}
 	TRY(read_password(i));
 out:

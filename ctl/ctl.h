@@ -34,7 +34,6 @@ cc_err ctl_ca_names(const struct ctl_settings *s, char ***ret_names, size_t *ret
 
 /* Say what failed and return the exit status of its category. */
 int ctl_fail(const char *doing, cc_err err);
-int ctl_exit_status(cc_err err);
 /* The daemon's binary: beside this one when it is there, else by PATH.  Caller frees. */
 char *ctl_daemon_path(void);
 /* Run a program, wait for it, give its exit status; stdout is captured when `ret_output` is given. */

@@ -5,6 +5,7 @@
 #include "base/conf.h"
 #include "base/file.h"
 #include "base/role.h"
+#include "base/tool.h"
 #include "ctl/ctl.h"
 #include <dirent.h>
 #include <errno.h>
@@ -98,26 +99,9 @@ cc_err ctl_ca_names(const struct ctl_settings *s, char ***ret_names, size_t *ret
 	return CC_OK;
 }
 
-int ctl_exit_status(cc_err err)
-{
-	switch (cc_err_category(err)) {
-	case CC_CAT_OK:
-		return EXIT_OK;
-	case CC_CAT_REJECTED:
-		return EXIT_REFUSED;
-	case CC_CAT_RETRY_LATER:
-		return EXIT_UNREACHABLE;
-	case CC_CAT_CONFIG:
-		return err == CC_USAGE ? EXIT_USAGE : EXIT_CONFIGURATION;
-	default:
-		return EXIT_FAILED;
-	}
-}
-
 int ctl_fail(const char *doing, cc_err err)
 {
-	fprintf(stderr, "certconnectorctl: %s: %s\n", doing, cc_err_detail(err));
-	return ctl_exit_status(err);
+	return tool_fail("certconnectorctl", doing, err);
 }
 
 char *ctl_daemon_path(void)
