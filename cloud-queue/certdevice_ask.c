@@ -15,7 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LIFETIME_S 3600
+#define LIFETIME_S     3600
+#define CRL_REASON_MAX 10
 
 static cc_err write_key(const char *dir, EVP_PKEY *key)
 {
@@ -65,7 +66,7 @@ int certdevice_new(int argc, char **argv)
 
 struct ask {
 	const char *kind, *dir, *tenant, *profile, *key_type, *subject, *user, *device, *seal, *out;
-	const char *idempotency, *audience, *pfx;
+	const char *idempotency, *audience, *pfx, *certificate, *reason;
 	json_t *san;
 };
 
@@ -118,6 +119,57 @@ static json_t *for_device(const struct ask *a, const char *spki)
 	return kind;
 }
 
+static cc_err read_certificate(const char *path, X509 **ret)
+{
+	cc_blob file = CC_BLOB_NONE;
+	cc_err err = file_read(path, FILE_ANY, 64 * 1024, &file);
+
+	if (err != CC_OK)
+		return err;
+	BIO *bio = BIO_new_mem_buf(file.data, (int)file.size);
+	const uint8_t *at = file.data;
+	X509 *x = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
+	if (x == NULL)
+		x = d2i_X509(NULL, &at, (long)file.size);
+	BIO_free(bio);
+	cc_blob_free(&file);
+	if (x == NULL)
+		return cc_fail(CC_MALFORMED, "%s: neither a PEM nor a DER certificate", path);
+	*ret = x;
+	return CC_OK;
+}
+
+/* By issuer (DER) and serial (the INTEGER's content octets) a revocation names its certificate. */
+static cc_err revoke_of(const struct ask *a, json_t **ret)
+{
+	X509 *x = NULL;
+	uint8_t *issuer = NULL, *serial = NULL;
+	uint64_t reason = 0;
+	cc_err err = CC_OK;
+
+	ENSURE(a->certificate != NULL, cc_fail(CC_USAGE, "revoke: --certificate FILE is needed"));
+	ENSURE(a->reason == NULL ||
+			text_to_u64(cc_view_text(a->reason), 0, CRL_REASON_MAX, &reason) == CC_OK,
+		cc_fail(CC_USAGE, "--reason: a number of RFC 5280, 0 to %d, not \"%s\"",
+			CRL_REASON_MAX, a->reason));
+	TRY(read_certificate(a->certificate, &x));
+	int issuer_size = i2d_X509_NAME(X509_get_issuer_name(x), &issuer);
+	int serial_size = i2d_ASN1_INTEGER(X509_get0_serialNumber(x), &serial);
+	ENSURE(issuer_size > 0 && serial_size > 2 && serial_size < 128,
+		cc_fail_openssl("the certificate's issuer and serial"));
+	char *issuer_text = text_base64_new(cc_view_of(issuer, (size_t)issuer_size));
+	char *serial_text = text_base64_new(cc_view_of(serial + 2, (size_t)serial_size - 2));
+	*ret = json_pack("{s:s, s:s, s:s, s:I}", "ca_profile", a->profile ? a->profile : "",
+		"issuer", issuer_text, "serial", serial_text, "reason", (json_int_t)reason);
+	free(issuer_text);
+	free(serial_text);
+out:
+	OPENSSL_free(issuer);
+	OPENSSL_free(serial);
+	X509_free(x);
+	return err;
+}
+
 static cc_err kind_of(const struct ask *a, json_t **ret)
 {
 	char *spki = NULL;
@@ -127,6 +179,8 @@ static cc_err kind_of(const struct ask *a, json_t **ret)
 		*ret = json_pack("{s:s}", "ca_profile", a->profile ? a->profile : "");
 		return CC_OK;
 	}
+	if (strcmp(a->kind, "revoke") == 0)
+		return revoke_of(a, ret);
 	cc_err err = own_spki(a, &spki);
 	if (err != CC_OK)
 		return err;
@@ -178,10 +232,12 @@ out:
 
 static int ask_usage(FILE *to, int status)
 {
-	fprintf(to, "usage: certdevice ask issue|rewrap|chain --tenant NAME [OPTION...]\n"
+	fprintf(to, "usage: certdevice ask issue|rewrap|revoke|chain --tenant NAME [OPTION...]\n"
 		    "  --dir DIR            the device (issue, rewrap)\n"
-		    "  --profile NAME       CA profile (issue, chain)\n"
-		    "  --key-type TYPE      rsa-2048, ec-p256, ...\n"
+		    "  --profile NAME       CA profile (issue, revoke, chain)\n"
+		    "  --certificate FILE   PEM or DER (revoke)\n"
+		    "  --reason N           CRLReason of RFC 5280 (revoke), default 0\n"
+		    "  --key-type TYPE      rsa-2048, rsa-3072, rsa-4096, ec-p256, ec-p384\n"
 		    "  --subject DN         RFC 4514\n"
 		    "  --san TYPE=VALUE     email, dns, uri, ip, upn; several times\n"
 		    "  --user ID --device ID --seal FORM --pfx PROFILE --audience NAME "
@@ -200,13 +256,16 @@ static int ask_options(struct ask *a, int argc, char **argv)
 		{"seal", required_argument, NULL, 'l'}, {"pfx", required_argument, NULL, 'x'},
 		{"audience", required_argument, NULL, 'a'},
 		{"idempotency-key", required_argument, NULL, 'i'},
-		{"out", required_argument, NULL, 'o'}, {NULL, 0, NULL, 0}};
+		{"certificate", required_argument, NULL, 'c'},
+		{"reason", required_argument, NULL, 'r'}, {"out", required_argument, NULL, 'o'},
+		{NULL, 0, NULL, 0}};
 	const struct {
 		int option;
 		const char **to;
 	} places[] = {{'d', &a->dir}, {'t', &a->tenant}, {'p', &a->profile}, {'k', &a->key_type},
 		{'s', &a->subject}, {'u', &a->user}, {'v', &a->device}, {'l', &a->seal},
-		{'x', &a->pfx}, {'a', &a->audience}, {'i', &a->idempotency}, {'o', &a->out}};
+		{'x', &a->pfx}, {'a', &a->audience}, {'i', &a->idempotency}, {'o', &a->out},
+		{'c', &a->certificate}, {'r', &a->reason}};
 	int option;
 
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -223,18 +282,29 @@ static int ask_options(struct ask *a, int argc, char **argv)
 	return a->tenant != NULL && optind == argc ? -1 : EXIT_USAGE;
 }
 
+static bool is_kind(const char *text)
+{
+	return strcmp(text, "issue") == 0 || strcmp(text, "rewrap") == 0 ||
+	       strcmp(text, "revoke") == 0 || strcmp(text, "chain") == 0;
+}
+
+/* These are about the device's own key. */
+static bool needs_device(const char *kind)
+{
+	return strcmp(kind, "issue") == 0 || strcmp(kind, "rewrap") == 0;
+}
+
 int certdevice_ask(int argc, char **argv)
 {
 	struct ask a = {0};
 
 	if (argc > 1 && strcmp(argv[argc - 1], "--help") == 0)
 		return ask_usage(stdout, EXIT_OK);
-	if (argc < 2 || (strcmp(argv[1], "issue") != 0 && strcmp(argv[1], "rewrap") != 0 &&
-				strcmp(argv[1], "chain") != 0))
+	if (argc < 2 || !is_kind(argv[1]))
 		return ask_usage(stderr, EXIT_USAGE);
 	a.kind = argv[1];
 	int status = ask_options(&a, argc - 1, argv + 1);
-	if (status >= 0 || (a.dir == NULL && strcmp(a.kind, "chain") != 0)) {
+	if (status >= 0 || (a.dir == NULL && needs_device(a.kind))) {
 		json_decref(a.san);
 		return ask_usage(stderr, EXIT_USAGE);
 	}

@@ -276,7 +276,8 @@ static void on_settled(void *arg, const struct store_settle_out *out)
 	Certq__Envelope envelope = CERTQ__ENVELOPE__INIT;
 	Certq__SettleAck ack = CERTQ__SETTLE_ACK__INIT;
 
-	if (gateway_op_alive(op)) {
+	if (gateway_op_alive(op) &&
+		!(out->err == CC_OK && gateway_message_superseded(op->session, out->result))) {
 		ack.job_id = op->envelope->settle->job_id;
 		ack.epoch = op->envelope->settle->epoch;
 		ack.ca = op->envelope->settle->ca;
@@ -293,6 +294,7 @@ void gateway_jobs_settle(struct gateway_session *s, Certq__Envelope *envelope)
 	const Certq__Settle *settle = envelope->settle;
 	struct store_settle_in in = {.tenant = cc_view_text(s->who.tenant),
 		.connector = cc_view_text(s->who.name),
+		.transport_sha256 = cc_view_of(s->who.certificate_sha256, SHA256_SIZE),
 		.job_id = codec_view(settle->job_id),
 		.epoch = settle->epoch,
 		.ca = codec_view(settle->ca),

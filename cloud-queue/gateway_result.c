@@ -95,7 +95,8 @@ static void on_completed(void *arg, const struct store_complete_out *out)
 {
 	struct gateway_op *op = arg;
 
-	if (gateway_op_alive(op))
+	if (gateway_op_alive(op) &&
+		!(out->err == CC_OK && gateway_message_superseded(op->session, out->result)))
 		send_ack(op->session, op->envelope->result, verdict_of(out), &out->winner);
 	gateway_op_end(op);
 }
@@ -110,6 +111,7 @@ static struct store_complete_in completion_of(const struct gateway_op *op)
 
 	return (struct store_complete_in){.tenant = cc_view_text(s->who.tenant),
 		.connector = cc_view_text(s->who.name),
+		.transport_sha256 = cc_view_of(s->who.certificate_sha256, SHA256_SIZE),
 		.job_id = codec_view(r->job_id),
 		.epoch = r->epoch,
 		.success = r->success,
@@ -139,7 +141,7 @@ static Certq__Outcome wanted_outcome(const Certq__Result *r, enum store_kind kin
 	case STORE_CHAIN:
 		return CERTQ__OUTCOME__OUTCOME_CHAIN;
 	default:
-		return CERTQ__OUTCOME__OUTCOME_UNSPECIFIED; /* a revocation has nothing to sign */
+		return CERTQ__OUTCOME__OUTCOME_UNSPECIFIED; /* no document has it */
 	}
 }
 
@@ -195,6 +197,8 @@ static cc_err check_bundle(const struct gateway_session *s, const Certq__Result 
 	Certq__ResultDocument *document = NULL;
 	cc_err err = CC_OK;
 
+	ENSURE(!r->success || job->job.kind != STORE_REVOKE,
+		cc_fail(CC_MISMATCH, "a revocation that succeeded has nothing to sign"));
 	TRY(result_verify(cc_blob_view(&s->result_spki), cc_view_text(s->who.tenant),
 		codec_view(r->job_id), job->job.body_sha256, r->bundle,
 		job->job.kind == STORE_REWRAP ? job->pfx : codec_view(r->bundle->pfx), &document));

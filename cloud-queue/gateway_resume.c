@@ -115,7 +115,8 @@ static void open_session(struct gateway_op *op)
 		.instance_id = codec_view(hello->instance_id),
 		.journal_id = codec_view(hello->journal_id),
 		.nonce = codec_view(hello->resume_nonce),
-		.software = codec_view(hello->software)};
+		.software = codec_view(hello->software),
+		.certificate_sha256 = cc_view_of(s->who.certificate_sha256, SHA256_SIZE)};
 
 	store_session_open(s->gateway->queue->store, &in, on_open, op);
 }

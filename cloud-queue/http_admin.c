@@ -184,14 +184,10 @@ static void on_connectors(void *arg, const struct store_connector_list_out *out)
 void http_admin_connectors(struct http_request *r)
 {
 	struct store_connector_list_in in = {.tenant = http_request_tenant(r)};
-	cc_view text = CC_VIEW_NONE;
 	uint64_t limit = PAGE_DEFAULT;
 
-	if (http_request_query(r, "limit", &text) &&
-		text_to_u64(text, 1, STORE_LIST_MAX, &limit) != CC_OK) {
-		http_answer_fault(r, 400, "malformed_json", "limit is 1 to 500", "/limit");
+	if (!http_request_number(r, "limit", 1, STORE_LIST_MAX, &limit))
 		return;
-	}
 	if (http_request_query(r, "cursor", &in.after) && !text_is_name(in.after)) {
 		http_answer_fault(r, 400, "malformed_json", "not a cursor of ours", "/cursor");
 		return;

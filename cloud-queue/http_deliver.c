@@ -1,9 +1,12 @@
 /*
- * user-pfx:deliver: signed Rewrap documents of one user, one for each record, as one batch.
+ * Many signed documents in one request.
  *
- * All are checked before any is enqueued: one fault, or a record that is not there, and none is
- * taken.  Enqueueing is by item then, each idempotent by its own signed key, so that the same
- * request again completes what a crash cut off.
+ * user-pfx:deliver: Rewrap documents of one user, one for each record, as one batch.  All are checked
+ * before any is enqueued: one fault, or a record that is not there, and none is taken.
+ * jobs:batch: any jobs; each is judged by itself and has its own answer.
+ *
+ * Enqueueing is by item, each idempotent by its own signed key, so that the same request again
+ * completes what a crash cut off.
  */
 #include "base/hash.h"
 #include "base/text.h"
@@ -22,7 +25,8 @@
 struct deliver {
 	struct http_request *request;
 	json_t *body;
-	char batch_id[129];
+	bool together;      /* deliver: all or none */
+	char batch_id[129]; /* empty: none was given */
 	struct http_submit *items;
 	size_t count, left;
 };
@@ -50,9 +54,8 @@ static json_t *item_json(const struct http_submit *s)
 	return to;
 }
 
-static void on_enqueued(struct http_submit *s)
+static void enqueued(struct deliver *d)
 {
-	struct deliver *d = s->arg;
 	json_t *jobs, *answer;
 
 	if (--d->left > 0)
@@ -60,9 +63,30 @@ static void on_enqueued(struct http_submit *s)
 	jobs = json_array();
 	for (size_t i = 0; i < d->count; i++)
 		json_array_append_new(jobs, item_json(&d->items[i]));
-	answer = json_pack("{s:s, s:o}", "batch_id", d->batch_id, "jobs", jobs);
-	http_answer_json(d->request, 202, answer);
+	answer = json_pack("{s:o}", "jobs", jobs);
+	if (d->batch_id[0])
+		json_object_set_new(answer, "batch_id", json_string(d->batch_id));
+	http_answer_json(d->request, d->together ? 202 : 200, answer);
 	deliver_free(d);
+}
+
+static void on_enqueued(struct http_submit *s)
+{
+	enqueued(s->arg);
+}
+
+/* Those without a fault. */
+static void enqueue_all(struct deliver *d)
+{
+	d->left = d->count + 1;
+	for (size_t i = 0; i < d->count; i++) {
+		d->items[i].done = on_enqueued;
+		if (d->items[i].fault.status)
+			d->left--;
+		else
+			http_submit_enqueue(&d->items[i]);
+	}
+	enqueued(d);
 }
 
 /* ---- after all are checked ---- */
@@ -99,13 +123,11 @@ static void judge_item(const struct deliver *d, size_t i)
 		http_fault_set(&s->fault, 422, "key_mismatch", pointer, "the same record twice");
 }
 
-static void on_checked(struct http_submit *s)
+static void checked(struct deliver *d)
 {
-	struct deliver *d = s->arg;
-
 	if (--d->left > 0)
 		return;
-	for (size_t i = 0; i < d->count; i++) {
+	for (size_t i = 0; i < d->count && d->together; i++) {
 		judge_item(d, i);
 		if (d->items[i].fault.status) {
 			http_fault_answer(d->request, &d->items[i].fault);
@@ -113,11 +135,12 @@ static void on_checked(struct http_submit *s)
 			return;
 		}
 	}
-	d->left = d->count;
-	for (size_t i = 0; i < d->count; i++) {
-		d->items[i].done = on_enqueued;
-		http_submit_enqueue(&d->items[i]);
-	}
+	enqueue_all(d);
+}
+
+static void on_checked(struct http_submit *s)
+{
+	checked(s->arg);
 }
 
 /* ---- the request ---- */
@@ -127,39 +150,36 @@ static void take_batch_id(struct deliver *d, cc_view given)
 	uint8_t bytes[12];
 	cc_blob text = CC_BLOB_NONE;
 
-	if (given.size == 0) {
+	if (given.size == 0 && d->together) {
 		random_bytes(bytes, sizeof(bytes));
 		cc_blob_printf(&text, "deliver-");
 		text_hex(cc_view_of(bytes, sizeof(bytes)), &text);
 		given = cc_blob_view(&text);
 	}
-	memcpy(d->batch_id, given.data, given.size);
-	d->batch_id[given.size] = '\0';
+	if (given.size > 0)
+		memcpy(d->batch_id, given.data, given.size);
 	cc_blob_free(&text);
 }
 
-static bool parse_item(struct deliver *d, const json_t *from, enum store_priority priority,
-	struct http_fault *fault)
+/* Into the item's own fault. */
+static void parse_item(struct deliver *d, const json_t *from, enum store_priority priority)
 {
 	struct http_submit *s = &d->items[d->count];
 	char pointer[32];
 
 	snprintf(pointer, sizeof(pointer), "/jobs/%zu", d->count);
-	if (json_object_size(from) != 3) {
-		http_fault_set(fault, 400, "unknown_member", pointer,
-			"document, document_type and signatures, nothing else");
-		return false;
-	}
-	if (!http_submit_parse(from, DOC_JOB, pointer, &s->document, fault))
-		return false;
 	s->queue = http_request_queue(d->request);
 	s->tenant = http_request_tenant(d->request);
 	s->priority = priority;
 	s->batch_id = cc_view_text(d->batch_id);
 	s->done = on_checked;
 	s->arg = d;
+	if (json_object_size(from) == 3)
+		http_submit_parse(from, DOC_JOB, pointer, &s->document, &s->fault);
+	else
+		http_fault_set(&s->fault, 400, "unknown_member", pointer,
+			"document, document_type and signatures, nothing else");
 	d->count++;
-	return true;
 }
 
 static bool parse(struct deliver *d, struct http_fault *fault)
@@ -181,13 +201,16 @@ static bool parse(struct deliver *d, struct http_fault *fault)
 	d->items = cc_alloc(json_array_size(jobs) * sizeof(*d->items));
 	json_array_foreach(jobs, i, one)
 	{
-		if (!parse_item(d, one, priority, fault))
+		parse_item(d, one, priority);
+		if (d->together && d->items[i].fault.status) {
+			*fault = d->items[i].fault;
 			return false;
+		}
 	}
 	return true;
 }
 
-void http_deliver_post(struct http_request *r)
+static void begin(struct http_request *r, bool together)
 {
 	static const char *const members[] = {"jobs", "priority", "batch_id", NULL};
 	struct http_fault fault = {0};
@@ -199,12 +222,28 @@ void http_deliver_post(struct http_request *r)
 	d = cc_alloc(sizeof(*d));
 	d->request = r;
 	d->body = body;
+	d->together = together;
 	if (!parse(d, &fault)) {
 		http_fault_answer(r, &fault);
 		deliver_free(d);
 		return;
 	}
-	d->left = d->count;
-	for (size_t i = 0; i < d->count; i++)
-		http_submit_check(&d->items[i]);
+	d->left = d->count + 1;
+	for (size_t i = 0; i < d->count; i++) {
+		if (d->items[i].fault.status)
+			d->left--;
+		else
+			http_submit_check(&d->items[i]);
+	}
+	checked(d);
+}
+
+void http_deliver_post(struct http_request *r)
+{
+	begin(r, true);
+}
+
+void http_deliver_batch(struct http_request *r)
+{
+	begin(r, false);
 }

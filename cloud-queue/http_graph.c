@@ -426,3 +426,29 @@ json_t *http_graph_show(const Queue__PfxRecord *record)
 	json_object_set_new(to, "recipients", show_recipients(record));
 	return to;
 }
+
+json_t *http_graph_content(const Queue__PfxRecord *record)
+{
+	json_t *to = http_graph_show(record);
+	json_t *more = json_array();
+
+	json_object_del(to, "pfxSha256");
+	json_object_set_new(to, "encryptedPfxBlob", queue_json_base64(codec_view(record->pfx)));
+	for (size_t i = 0; i < record->n_recipients; i++) {
+		const Queue__PfxRecipient *from = record->recipients[i];
+		json_t *one = i == 0 ? to : json_object();
+
+		if (from->key_id.len > 0)
+			json_object_set_new(one, "keyId", queue_json_hex(codec_view(from->key_id)));
+		json_object_set_new(
+			one, "encryptedPfxPassword", queue_json_base64(codec_view(from->password)));
+		if (i > 0)
+			json_array_append_new(more, one);
+	}
+	if (json_array_size(more) > 0)
+		json_object_set(to, "recipients", more);
+	else
+		json_object_del(to, "recipients");
+	json_decref(more);
+	return to;
+}

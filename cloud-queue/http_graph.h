@@ -16,6 +16,8 @@ bool http_graph_read(
 	const json_t *from, int64_t now_s, Queue__PfxRecord **ret, struct http_fault *fault);
 /* Without blob and password. */
 json_t *http_graph_show(const Queue__PfxRecord *record);
+/* With both, in the form that a PUT takes. */
+json_t *http_graph_content(const Queue__PfxRecord *record);
 /* "{userId}-{thumbprint}": the last '-' splits.  False: not such an id. */
 bool http_graph_split_id(cc_view id, cc_view *ret_user, cc_view *ret_thumbprint);
 /* ISO 8601 with up to 7 digits of a second and Z or an offset, as .NET writes it. */

@@ -14,7 +14,7 @@
 #define HTTP_PARAMS_MAX     3
 #define HTTP_PARAM_MAX      256
 #define HTTP_REQUEST_ID_MAX 128
-#define HTTP_VALUE_MAX      256
+#define HTTP_VALUE_MAX      384
 
 struct lws;
 
@@ -34,6 +34,7 @@ struct http_request {
 	char query[HTTP_VALUE_MAX * 4 + 1];
 	char accept[HTTP_VALUE_MAX + 1];
 	char idempotency_key[HTTP_VALUE_MAX + 1];
+	char if_match[HTTP_VALUE_MAX + 1];
 	char request_id[HTTP_REQUEST_ID_MAX + 1];
 	bool has_token;
 	uint8_t token_sha256[SHA256_SIZE];

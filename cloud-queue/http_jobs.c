@@ -181,15 +181,9 @@ static bool begin_look(struct http_request *r, struct look **ret)
 void http_jobs_get(struct http_request *r)
 {
 	struct look *l = NULL;
-	cc_view text = CC_VIEW_NONE;
 	uint64_t wait_s = 0;
 
-	if (http_request_query(r, "wait", &text) &&
-		text_to_u64(text, 0, WAIT_MAX_S, &wait_s) != CC_OK) {
-		http_answer_fault(r, 400, "malformed_json", "wait is 0 to 60 seconds", "/wait");
-		return;
-	}
-	if (!begin_look(r, &l))
+	if (!http_request_number(r, "wait", 0, WAIT_MAX_S, &wait_s) || !begin_look(r, &l))
 		return;
 	l->wait_s = (uint32_t)wait_s;
 	fetch(l, on_looked);

@@ -63,6 +63,29 @@ bool http_request_query(const struct http_request *r, const char *name, cc_view 
 	return false;
 }
 
+bool http_request_number(
+	struct http_request *r, const char *name, uint64_t min, uint64_t max, uint64_t *ret)
+{
+	cc_view text = CC_VIEW_NONE;
+	char pointer[32], detail[96];
+
+	if (!http_request_query(r, name, &text) || text_to_u64(text, min, max, ret) == CC_OK)
+		return true;
+	snprintf(pointer, sizeof(pointer), "/%s", name);
+	snprintf(detail, sizeof(detail), "%s is %llu to %llu", name, (unsigned long long)min,
+		(unsigned long long)max);
+	http_answer_fault(r, 400, "malformed_json", detail, pointer);
+	return false;
+}
+
+bool http_request_if_match(const struct http_request *r, cc_view *ret)
+{
+	if (!r->if_match[0])
+		return false;
+	*ret = cc_view_text(r->if_match);
+	return true;
+}
+
 /* ---- JSON in ---- */
 
 static bool is_member(const char *key, const char *const *members)
@@ -115,10 +138,10 @@ static const char *reason_of(int status)
 		const char *text;
 	} reasons[] = {{200, "OK"}, {201, "Created"}, {202, "Accepted"}, {204, "No Content"},
 		{400, "Bad Request"}, {401, "Unauthorized"}, {403, "Forbidden"}, {404, "Not Found"},
-		{409, "Conflict"}, {411, "Length Required"}, {413, "Content Too Large"},
-		{415, "Unsupported Media Type"}, {422, "Unprocessable Content"},
-		{429, "Too Many Requests"}, {503, "Service Unavailable"},
-		{507, "Insufficient Storage"}};
+		{409, "Conflict"}, {412, "Precondition Failed"}, {411, "Length Required"},
+		{413, "Content Too Large"}, {415, "Unsupported Media Type"},
+		{422, "Unprocessable Content"}, {429, "Too Many Requests"},
+		{503, "Service Unavailable"}, {507, "Insufficient Storage"}};
 
 	for (size_t i = 0; i < sizeof(reasons) / sizeof(reasons[0]); i++) {
 		if (reasons[i].status == status)
@@ -137,7 +160,9 @@ void http_answer_bytes(struct http_request *r, int status, const char *type, cc_
 	cc_blob head = CC_BLOB_NONE;
 
 	cc_blob_printf(&head, "HTTP/1.1 %d %s\r\n", status, reason_of(status));
-	cc_blob_printf(&head, "content-type: %s\r\ncontent-length: %zu\r\n", type, body.size);
+	if (status != 204) /* which has no body by definition */
+		cc_blob_printf(
+			&head, "content-type: %s\r\ncontent-length: %zu\r\n", type, body.size);
 	cc_blob_printf(&head, "x-request-id: %s\r\ncache-control: no-store\r\n", r->request_id);
 	if (r->close_after)
 		cc_blob_printf(&head, "connection: close\r\n");
@@ -166,6 +191,11 @@ static void answer_text(struct http_request *r, int status, const char *type, js
 void http_answer_json(struct http_request *r, int status, json_t *body)
 {
 	answer_text(r, status, "application/json", body);
+}
+
+void http_answer_empty(struct http_request *r)
+{
+	http_answer_bytes(r, 204, NULL, CC_VIEW_NONE);
 }
 
 void http_answer_fault(struct http_request *r, int status, const char *code, const char *detail,

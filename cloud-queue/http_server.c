@@ -178,7 +178,7 @@ static bool judge_body(struct http_request *r)
 		refuse_early(r, 413, "too_large", "the body is larger than is taken here");
 		return false;
 	}
-	if (may_have && !is_json(r->wsi)) {
+	if (size > 0 && !is_json(r->wsi)) {
 		refuse_early(r, 415, "unsupported_type", "the body must be application/json");
 		return false;
 	}
@@ -196,6 +196,7 @@ static bool judge_head(struct http_request *r)
 	take_certificate(r);
 	readable = copy_query(r) &&
 		   copy_token(r->wsi, WSI_TOKEN_HTTP_ACCEPT, r->accept, sizeof(r->accept)) &&
+		   copy_token(r->wsi, WSI_TOKEN_HTTP_IF_MATCH, r->if_match, sizeof(r->if_match)) &&
 		   copy_custom(r->wsi, "idempotency-key:", r->idempotency_key,
 			   sizeof(r->idempotency_key));
 	if (!take_token(r)) {

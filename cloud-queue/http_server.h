@@ -35,6 +35,10 @@ const char *http_request_idempotency_key(const struct http_request *r);    /* NU
 bool http_request_accepts(const struct http_request *r, const char *type); /* names it in Accept */
 /* A query parameter; false when it is absent. */
 bool http_request_query(const struct http_request *r, const char *name, cc_view *ret);
+/* ... as a number; `ret` stays as it is when the parameter is absent.  False: it was answered (400). */
+bool http_request_number(
+	struct http_request *r, const char *name, uint64_t min, uint64_t max, uint64_t *ret);
+bool http_request_if_match(const struct http_request *r, cc_view *ret); /* as http_request_query */
 /* The body as one JSON object with no member but these (NULL-terminated).  False: it was answered.
  * Free with json_decref. */
 bool http_request_json(struct http_request *r, const char *const *members, json_t **ret);
@@ -45,6 +49,7 @@ bool http_request_json(struct http_request *r, const char *const *members, json_
 void http_answer_header(struct http_request *r, const char *name, const char *value);
 void http_answer_json(struct http_request *r, int status, json_t *body); /* takes over `body` */
 void http_answer_bytes(struct http_request *r, int status, const char *type, cc_view body);
+void http_answer_empty(struct http_request *r); /* 204 */
 void http_answer_problem(struct http_request *r, int status, const char *code, const char *detail);
 /* With the place in the request that is wrong, as a JSON pointer. */
 void http_answer_fault(struct http_request *r, int status, const char *code, const char *detail,

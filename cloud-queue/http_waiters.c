@@ -1,5 +1,6 @@
 /*
- * Who waits for which job: buckets by the job id's first byte, which is as good as random.
+ * Who waits for which job: buckets by the job id's first byte, which is as good as random; one more
+ * for those who wait for any job.
  */
 #include "cloud-queue/http_waiters.h"
 
@@ -7,7 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BUCKETS    256
+#define ANY_JOB    256
+#define BUCKETS    (ANY_JOB + 1)
 #define TENANT_MAX 1024u
 
 struct http_waiter {
@@ -29,10 +31,17 @@ static void wake(struct http_waiter *w)
 	loop_timer_set(w->timer, 0);
 }
 
-static void on_final(void *arg, const struct store_hint *hint)
+static void on_hint(void *arg, const struct store_hint *hint)
 {
 	struct http_waiters *all = arg;
 
+	if (hint->kind == STORE_HINT_EVENT) {
+		for (struct http_waiter *w = all->buckets[ANY_JOB]; w; w = w->next) {
+			if (text_equal(hint->tenant, w->tenant))
+				wake(w);
+		}
+		return;
+	}
 	if (hint->job_id.size != JOB_ID_SIZE)
 		return;
 	for (struct http_waiter *w = all->buckets[hint->job_id.data[0]]; w; w = w->next) {
@@ -46,7 +55,7 @@ cc_err http_waiters_open(struct queue *q, struct http_waiters **ret)
 {
 	struct http_waiters *all = cc_alloc(sizeof(*all));
 
-	store_listen(q->store, STORE_HINT_FINAL, on_final, all);
+	store_listen(q->store, STORE_HINT_FINAL | STORE_HINT_EVENT, on_hint, all);
 	*ret = all;
 	return CC_OK;
 }
@@ -82,13 +91,14 @@ static void on_time(void *arg)
 	w->fn(w->arg);
 }
 
-struct http_waiter *http_waiter_new(struct queue *q, cc_view tenant,
-	const uint8_t job_id[JOB_ID_SIZE], int64_t in_ms, loop_fn fn, void *arg)
+struct http_waiter *http_waiter_new(struct queue *q, cc_view tenant, const uint8_t *job_id,
+	int64_t in_ms, loop_fn fn, void *arg)
 {
 	struct http_waiter *w = cc_alloc(sizeof(*w));
-	struct http_waiter **bucket = &q->waiters->buckets[job_id[0]];
+	struct http_waiter **bucket = &q->waiters->buckets[job_id ? job_id[0] : ANY_JOB];
 
-	memcpy(w->job_id, job_id, sizeof(w->job_id));
+	if (job_id)
+		memcpy(w->job_id, job_id, sizeof(w->job_id));
 	if (tenant.size < sizeof(w->tenant))
 		memcpy(w->tenant, tenant.data, tenant.size);
 	w->fn = fn;

@@ -217,6 +217,9 @@ cc_err store_session_current(
 	struct store_tx *x, const struct store_session *s, Queue__Session **ret) CC_MUST_USE;
 cc_err store_session_put(struct store_tx *x, cc_view tenant, cc_view connector,
 	const Queue__Session *session) CC_MUST_USE;
+/* Was the connector enrolled anew since it got this transport certificate? */
+cc_err store_connector_replaced(
+	struct store_tx *x, cc_view tenant, cc_view id, cc_view certificate_sha256, bool *ret);
 cc_err store_session_find(
 	struct store_tx *x, cc_view tenant, cc_view connector, Queue__Session **ret) CC_MUST_USE;
 cc_err store_session_close_all(struct store_tx *x) CC_MUST_USE;

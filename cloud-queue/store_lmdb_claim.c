@@ -328,8 +328,14 @@ cc_err store_lmdb_settle(
 	struct store_claim_row claim = {.epoch = in->epoch, .ca = in->ca};
 	struct store_dbkey key;
 	Queue__Attempt *a;
+	bool replaced;
 	cc_err err = CC_OK;
 
+	TRY(store_connector_replaced(
+		x, in->tenant, in->connector, in->transport_sha256, &replaced));
+	out->result = STORE_SUPERSEDED;
+	if (replaced)
+		return CC_OK;
 	out->result = STORE_UNKNOWN_ATTEMPT;
 	TRY(store_job_find(x, in->tenant, in->job_id, &j));
 	if (j.h == NULL)

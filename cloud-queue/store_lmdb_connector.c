@@ -140,6 +140,20 @@ static void describe_capabilities(
 	ret->key_count = c->n_keys;
 }
 
+cc_err store_connector_replaced(
+	struct store_tx *x, cc_view tenant, cc_view id, cc_view certificate_sha256, bool *ret)
+{
+	struct store_dbkey key = connector_key(tenant, id);
+	Queue__Connector *row;
+	cc_err err = CC_OK;
+
+	TRY(store_row_find(x, T_CONN, &key, &queue__connector__descriptor, &row));
+	*ret = row != NULL &&
+	       !cc_view_equal(store_row_view(row->certificate_sha256), certificate_sha256);
+out:
+	return err;
+}
+
 static cc_err describe(struct store_tx *x, cc_view tenant, cc_view id, struct store_connector *ret,
 	bool *ret_found)
 {

@@ -192,13 +192,16 @@ static struct head *pick(struct merge *m)
 
 /* ---- one job ---------------------------------------------------------------------------------- */
 
-static bool excluded(const struct merge *m, const Queue__JobHeader *h)
+/* The end of the exclusion is when this connector has to look again. */
+static bool excluded(struct merge *m, const Queue__JobHeader *h)
 {
 	for (size_t i = 0; i < h->n_excluded; i++) {
 		if (h->excluded[i]->until_ms > m->x->now &&
 			cc_view_equal(store_row_view(h->excluded[i]->connector),
-				m->in->session.connector))
+				m->in->session.connector)) {
+			note_due(m, h->excluded[i]->until_ms);
 			return true;
+		}
 	}
 	return false;
 }

@@ -266,8 +266,14 @@ cc_err store_lmdb_complete(
 	struct store_tx *x, const struct store_complete_in *in, struct store_complete_out *out)
 {
 	struct store_job_row j;
+	bool replaced;
 	cc_err err = CC_OK;
 
+	TRY(store_connector_replaced(
+		x, in->tenant, in->connector, in->transport_sha256, &replaced));
+	out->result = STORE_SUPERSEDED;
+	if (replaced)
+		return CC_OK;
 	out->result = STORE_UNKNOWN_JOB;
 	TRY(store_job_find(x, in->tenant, in->job_id, &j));
 	if (j.h == NULL)

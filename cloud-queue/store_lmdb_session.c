@@ -126,7 +126,7 @@ cc_err store_lmdb_session_open(struct store_tx *x, const struct store_session_op
 	if (connector == NULL || session == NULL)
 		return CC_OK;
 	out->result = STORE_DISABLED;
-	if (connector->disabled)
+	if (connector->disabled || !same(connector->certificate_sha256, in->certificate_sha256))
 		return CC_OK;
 	if (!true_owner(session, in)) {
 		out->result = STORE_IDENTITY_CONFLICT;

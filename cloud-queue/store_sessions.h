@@ -15,6 +15,7 @@ struct store_session_open_in {
 	cc_view journal_id;  /* 16 bytes */
 	cc_view nonce;       /* of the last HelloAck; empty: the first ever */
 	cc_view software;
+	cc_view certificate_sha256; /* of the connection; one of an earlier enrolment: DISABLED */
 };
 struct store_session_open_out { /* OK, IDENTITY_CONFLICT, DISABLED, UNKNOWN (not enrolled) */
 	cc_err err;
@@ -156,10 +157,12 @@ struct store_park_out { /* KEEP, LOST, ALREADY_DONE(w), CANCELLED, SUPERSEDED */
 };
 STORE_OP(park);
 
-/* No session: a result counts from any session and any epoch that was leased to this connector. */
+/* No session: a result counts from any session and any epoch that was leased to this connector, but
+ * not from a connection of an earlier enrolment. */
 struct store_complete_in {
 	cc_view tenant;
 	cc_view connector;
+	cc_view transport_sha256; /* the connection's certificate */
 	cc_view job_id;
 	uint32_t epoch;
 	bool success;
@@ -175,7 +178,8 @@ struct store_complete_in {
 };
 struct store_complete_out {
 	/* SUCCESS: STORED, DUPLICATE_SAME, ALREADY_DONE(w), ALREADY_DEAD, CANCELLED, UNKNOWN_JOB,
-	 * UNKNOWN_ATTEMPT.  FAILURE: the same but UNKNOWN_ATTEMPT, and STALE_EPOCH, INVALID.  TOO_LARGE. */
+	 * UNKNOWN_ATTEMPT.  FAILURE: the same but UNKNOWN_ATTEMPT, and STALE_EPOCH, INVALID.  TOO_LARGE.
+	 * SUPERSEDED: not the certificate of the current enrolment. */
 	cc_err err;
 	enum store_result result;
 	struct store_certificate winner; /* ALREADY_DONE */
@@ -199,11 +203,12 @@ STORE_OP(nack);
 struct store_settle_in {
 	cc_view tenant;
 	cc_view connector;
+	cc_view transport_sha256; /* as in complete */
 	cc_view job_id;
 	uint32_t epoch;
 	cc_view ca;
 	enum store_settlement outcome;
 	struct store_certificate certificate;
 };
-STORE_PLAIN_OUT(settle); /* OK, DUPLICATE_SAME, CONFLICT, UNKNOWN_ATTEMPT */
+STORE_PLAIN_OUT(settle); /* OK, DUPLICATE_SAME, CONFLICT, UNKNOWN_ATTEMPT, SUPERSEDED */
 STORE_OP(settle);

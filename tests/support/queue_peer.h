@@ -101,8 +101,8 @@ static inline void peer_say_capabilities(struct peer *p)
 {
 	Certq__Envelope e = CERTQ__ENVELOPE__INIT;
 	Certq__Capabilities c = CERTQ__CAPABILITIES__INIT;
-	ProtobufCBinaryData kinds[] = {
-		codec_text("issue"), codec_text("rewrap"), codec_text("chain")};
+	ProtobufCBinaryData kinds[] = {codec_text("issue"), codec_text("rewrap"),
+		codec_text("chain"), codec_text("revoke")};
 	ProtobufCBinaryData profiles[] = {codec_text("corp-user")};
 	Certq__PublicKey key = CERTQ__PUBLIC_KEY__INIT;
 	Certq__PublicKey *keys[] = {&key};
@@ -111,7 +111,7 @@ static inline void peer_say_capabilities(struct peer *p)
 	dsse_key_id(cc_blob_view(&p->keys.result_spki), id);
 	key.key_id = codec_bytes(cc_view_of(id, sizeof(id)));
 	key.spki = codec_bytes(cc_blob_view(&p->keys.result_spki));
-	c.n_kinds = 3;
+	c.n_kinds = 4;
 	c.kinds = kinds;
 	c.n_ca_profiles = 1;
 	c.ca_profiles = profiles;

@@ -61,6 +61,7 @@ struct rig_conn { /* one connector's session */
 	struct store_session s;
 	uint8_t nonce[STORE_NONCE_SIZE];
 	uint8_t journal[16], instance[16];
+	uint8_t certificate; /* its digest is made of this; 0: of 9, as rig_enrol has it */
 	bool has_nonce;
 };
 

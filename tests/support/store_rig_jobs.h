@@ -37,6 +37,7 @@ static inline struct store_session_open_out rig_dial(struct rig *r, struct rig_c
 		.connector = c->name,
 		.instance_id = cc_view_of(c->instance, 16),
 		.journal_id = cc_view_of(c->journal, 16),
+		.certificate_sha256 = rig_digest(c->certificate ? c->certificate : 9),
 		.nonce = c->has_nonce ? cc_view_of(c->nonce, STORE_NONCE_SIZE) : CC_VIEW_NONE};
 	struct store_session_open_out out = rig_session_open(r, in);
 	assert_int_equal(out.err, CC_OK);
@@ -159,6 +160,7 @@ static inline struct store_complete_in rig_success(
 {
 	return (struct store_complete_in){.tenant = T,
 		.connector = connector,
+		.transport_sha256 = rig_digest(9),
 		.job_id = rig_id(r, job),
 		.epoch = epoch,
 		.success = true,
@@ -178,6 +180,7 @@ static inline enum store_result rig_fail(struct rig *r, cc_view connector, uint3
 {
 	return rig_complete(r, (struct store_complete_in){.tenant = T,
 				       .connector = connector,
+				       .transport_sha256 = rig_digest(9),
 				       .job_id = rig_id(r, job),
 				       .epoch = epoch,
 				       .error_code = cc_view_text("policy_denied"),
@@ -198,6 +201,7 @@ static inline enum store_result rig_settle_at(struct rig *r, cc_view connector, 
 {
 	return rig_settle(r, (struct store_settle_in){.tenant = T,
 				     .connector = connector,
+				     .transport_sha256 = rig_digest(9),
 				     .job_id = rig_id(r, job),
 				     .epoch = epoch,
 				     .ca = cc_view_text(ca),

@@ -211,6 +211,73 @@ static void a_refusal_of_the_keyvault_fails_the_job_with_its_code(void **state)
 	peer_clear(&p);
 }
 
+static void a_revocation_is_done_on_the_connectors_word(void **state)
+{
+	struct qrig *q = *state;
+	struct peer p;
+	struct peer_answer a;
+	struct fixture_job j;
+	Certq__Envelope *e;
+	json_t *job, *result;
+
+	peer_make(&p, q, "job-revoke");
+	peer_connect(&p);
+	fixture_revoke(&j, &q->tenant, "revoke-1", "corp-user");
+	peer_submit_document(q, fixture_sign(&q->tenant, &j, NULL));
+	e = peer_take_job(&p, 1);
+	peer_answer_make(&a, &p, e->job);
+	a.result.certificate = NULL; /* a bundle has no place in it, whoever signs */
+	assert_int_equal(
+		peer_say_result(&p, &a, p.keys.result), CERTQ__RESULT_VERDICT__RESULT_INVALID);
+	a.result.bundle = NULL;
+	assert_int_equal(peer_say_result(&p, &a, NULL), CERTQ__RESULT_VERDICT__RESULT_STORED);
+	assert_int_equal(
+		peer_say_result(&p, &a, NULL), CERTQ__RESULT_VERDICT__RESULT_DUPLICATE_SAME);
+	job = peer_look(q, e->job->job_id, "");
+	result = json_object_get(job, "result");
+	assert_string_equal(json_string_value(json_object_get(job, "state")), "done");
+	assert_string_equal(json_string_value(json_object_get(job, "kind")), "revoke");
+	assert_string_equal(json_string_value(json_object_get(result, "type")), "revoke");
+	assert_string_equal(json_string_value(json_object_get(result, "ca_profile")), "corp-user");
+	assert_true(json_is_false(json_object_get(result, "attested")));
+	json_decref(job);
+	peer_answer_clear(&a);
+	codec_free(e);
+	peer_clear(&p);
+}
+
+static void a_revocation_may_fail_without_a_claim_to_settle(void **state)
+{
+	struct qrig *q = *state;
+	struct peer p;
+	struct peer_answer a;
+	struct fixture_job j;
+	Certq__Envelope *e;
+	json_t *job, *error;
+
+	peer_make(&p, q, "job-revoke-2");
+	peer_connect(&p);
+	fixture_revoke(&j, &q->tenant, "revoke-2", "corp-user");
+	peer_submit_document(q, fixture_sign(&q->tenant, &j, NULL));
+	e = peer_take_job(&p, 1);
+	peer_answer_make(&a, &p, e->job);
+	a.result.success = false;
+	a.result.bundle = NULL;
+	a.result.certificate = NULL;
+	a.result.code = codec_text("ca_rejected");
+	a.result.event = 6003;
+	assert_int_equal(peer_say_result(&p, &a, NULL), CERTQ__RESULT_VERDICT__RESULT_STORED);
+	job = peer_look(q, e->job->job_id, "");
+	error = json_object_get(job, "error");
+	assert_string_equal(json_string_value(json_object_get(job, "state")), "failed");
+	assert_string_equal(json_string_value(json_object_get(error, "code")), "ca_rejected");
+	assert_null(json_object_get(job, "result"));
+	json_decref(job);
+	peer_answer_clear(&a);
+	codec_free(e);
+	peer_clear(&p);
+}
+
 static void an_unsigned_failure_is_the_connectors_word(void **state)
 {
 	struct qrig *q = *state;
@@ -660,6 +727,8 @@ int main(void)
 		TEST(a_result_in_protobuf_is_the_bundle_byte_for_byte),
 		TEST(a_result_that_does_not_verify_is_invalid),
 		TEST(a_refusal_of_the_keyvault_fails_the_job_with_its_code),
+		TEST(a_revocation_is_done_on_the_connectors_word),
+		TEST(a_revocation_may_fail_without_a_claim_to_settle),
 		TEST(an_unsigned_failure_is_the_connectors_word),
 		TEST(a_result_of_an_unknown_job_or_attempt_is_told_so),
 		TEST(a_job_that_is_given_back_comes_again_with_a_higher_epoch),

@@ -292,10 +292,14 @@ static void the_epoch_fences_extend_park_nack_and_failure(void **state)
 	struct store_extend_in extend = {a.s, &lease, 1};
 	struct store_park_in park = {.session = a.s, .job_id = rig_id(r, 1), .epoch = 1};
 	struct store_nack_in nack = rig_nack_in(r, &a, 1, 1, STORE_NACK_BUSY);
-	struct store_complete_in failure = {
-		.tenant = T, .connector = HQ1, .job_id = rig_id(r, 1), .epoch = 1};
+	struct store_complete_in failure = {.tenant = T,
+		.connector = HQ1,
+		.transport_sha256 = rig_digest(9),
+		.job_id = rig_id(r, 1),
+		.epoch = 1};
 	struct store_settle_in settle = {.tenant = T,
 		.connector = HQ1,
+		.transport_sha256 = rig_digest(9),
 		.job_id = rig_id(r, 1),
 		.epoch = 2,
 		.ca = cc_view_text("corp-ca"),
@@ -352,7 +356,8 @@ static void two_hellos_with_one_nonce_leave_one_session(void **state)
 	struct store_session_open_in in = {.tenant = T,
 		.connector = HQ1,
 		.instance_id = cc_view_of(c.instance, 16),
-		.journal_id = cc_view_of(c.journal, 16)};
+		.journal_id = cc_view_of(c.journal, 16),
+		.certificate_sha256 = rig_digest(9)};
 	got = expect(r, 2);
 	store_session_open(r->store, &in, opened, &got);
 	store_session_open(r->store, &in, opened, &got);

@@ -23,6 +23,45 @@ static void an_unknown_or_disabled_connector_gets_no_session(void **state)
 	assert_int_equal(out.generation, store_generation(r->store));
 }
 
+/* The enrolment may change between the gateway's look at the connector and this transaction. */
+static void a_certificate_of_an_earlier_enrolment_opens_no_session(void **state)
+{
+	struct rig *r = *state;
+	struct rig_conn c;
+
+	rig_enrol(r, &c, HQ1);
+	c.certificate = 8;
+	assert_int_equal(rig_dial(r, &c).result, STORE_DISABLED);
+	c.certificate = 9;
+	assert_int_equal(rig_dial(r, &c).result, STORE_OK);
+}
+
+static void what_a_connection_of_an_earlier_enrolment_brings_is_not_taken(void **state)
+{
+	struct rig *r = *state;
+	struct rig_conn c;
+	struct store_complete_in late;
+	struct store_settle_in settle = {.tenant = T,
+		.connector = HQ1,
+		.transport_sha256 = rig_digest(8),
+		.job_id = rig_id(r, 1),
+		.epoch = 1,
+		.ca = cc_view_text("corp-ca"),
+		.outcome = STORE_NOT_ISSUED};
+
+	rig_connect(r, &c, HQ1);
+	rig_enqueue_job(r, 1);
+	assert_int_equal(rig_claim_one(r, &c, 1, rig_take_one(r, &c, 1)), STORE_GRANTED);
+	late = rig_success(r, HQ1, 1, 1, 7);
+	late.transport_sha256 = rig_digest(8);
+	assert_int_equal(rig_complete(r, late).result, STORE_SUPERSEDED);
+	late.success = false;
+	assert_int_equal(rig_complete(r, late).result, STORE_SUPERSEDED);
+	assert_int_equal(rig_settle(r, settle).result, STORE_SUPERSEDED);
+	assert_int_equal(rig_state(r, 1), STORE_CLAIMED);
+	assert_int_equal(rig_succeed(r, HQ1, 1, 1, 7), STORE_STORED);
+}
+
 static void a_nonce_that_never_arrived_does_no_harm(void **state)
 {
 	struct rig *r = *state;
@@ -446,6 +485,8 @@ static void ten_thousand_held_jobs_are_resumed(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		RIG_TEST(a_certificate_of_an_earlier_enrolment_opens_no_session),
+		RIG_TEST(what_a_connection_of_an_earlier_enrolment_brings_is_not_taken),
 		RIG_TEST(an_unknown_or_disabled_connector_gets_no_session),
 		RIG_TEST(a_nonce_that_never_arrived_does_no_harm),
 		RIG_TEST(a_nonce_that_was_committed_but_not_confirmed_is_the_owners),
