@@ -22,7 +22,7 @@
  *	NEED_REKEY     the CA wants another key; another key is another job
  *	NOT_ISSUED     find, withdraw: there is none and there will be none
  *	CANNOT_TELL    find: the CA cannot be asked
- *	DONE           revoke, health, chain
+ *	DONE           revoke (also of what is revoked already), health, chain
  *
  * The difference between NOT_SENT and UNKNOWN is what keeps a second certificate from being made:
  * when in doubt, UNKNOWN.

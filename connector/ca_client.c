@@ -273,6 +273,20 @@ out:
 	return err;
 }
 
+cc_err ca_client_revoke(struct ca_client *ca, cc_view order, ca_answer_fn fn, void *arg)
+{
+	Ca__CaRequest request = CA__CA_REQUEST__INIT;
+	Ca__Revoke op = CA__REVOKE__INIT;
+	cc_err err = CC_OK;
+	TRY(codec_decode(&certq__signed_document__descriptor, order, CHAN_FRAME_MAX, &op.order));
+	request.op_case = CA__CA_REQUEST__OP_REVOKE;
+	request.revoke = &op;
+	TRY(make_call(ca, &request, CALL_MS, fn, arg));
+out:
+	codec_free(op.order);
+	return err;
+}
+
 cc_err ca_client_find(struct ca_client *ca, const Ca__Find *find, ca_answer_fn fn, void *arg)
 {
 	Ca__CaRequest request = CA__CA_REQUEST__INIT;

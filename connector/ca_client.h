@@ -37,6 +37,8 @@ const Ca__Properties *ca_client_properties(const struct ca_client *ca);
 /* `order` is a packed SignedDocument. */
 cc_err ca_client_submit(
 	struct ca_client *ca, cc_view order, ca_answer_fn fn, void *arg) CC_MUST_USE;
+cc_err ca_client_revoke(
+	struct ca_client *ca, cc_view order, ca_answer_fn fn, void *arg) CC_MUST_USE;
 cc_err ca_client_find(
 	struct ca_client *ca, const Ca__Find *find, ca_answer_fn fn, void *arg) CC_MUST_USE;
 cc_err ca_client_chain(struct ca_client *ca, ca_answer_fn fn, void *arg) CC_MUST_USE;

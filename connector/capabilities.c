@@ -7,12 +7,23 @@
 #include "base/text.h"
 #include <stdlib.h>
 
-enum { PAGE = 128 };
+enum { PAGE = 128, KINDS_MAX = 4 };
 
 static bool has_runner(const struct flow *f, const Vault__Profile *p)
 {
 	for (size_t i = 0; i < p->n_cas; i++) {
 		if (ca_clients_find(f->cas, codec_view(p->cas[i])) != NULL)
+			return true;
+	}
+	return false;
+}
+
+/* Known once the runner has said what it can do. */
+static bool can_revoke(const struct flow *f)
+{
+	for (size_t i = 0; i < ca_clients_count(f->cas); i++) {
+		const Ca__Properties *p = ca_client_properties(ca_clients_at(f->cas, i));
+		if (p != NULL && p->can_revoke)
 			return true;
 	}
 	return false;
@@ -52,7 +63,7 @@ static void send_pages(struct flow *f, const ProtobufCBinaryData *kinds, size_t 
 	bool first = true;
 	do {
 		Certq__Capabilities page = CERTQ__CAPABILITIES__INIT;
-		ProtobufCBinaryData page_kinds[4];
+		ProtobufCBinaryData page_kinds[KINDS_MAX];
 		if (first) {
 			for (size_t i = 0; i < n_kinds; i++)
 				page_kinds[i] = kinds[i];
@@ -76,7 +87,7 @@ static void send_pages(struct flow *f, const ProtobufCBinaryData *kinds, size_t 
 
 void flow_send_capabilities(struct flow *f)
 {
-	ProtobufCBinaryData kinds[3], *profiles, *sites;
+	ProtobufCBinaryData kinds[KINDS_MAX], *profiles, *sites;
 	Certq__PublicKey *items, **keys;
 	size_t n_kinds = 0, n_profiles, n_keys, n_sites;
 	if (f->list == NULL || f->session == NULL || !session_can_send(f->session))
@@ -95,6 +106,8 @@ void flow_send_capabilities(struct flow *f)
 		kinds[n_kinds++] = codec_text("issue");
 		kinds[n_kinds++] = codec_text("chain");
 	}
+	if (n_profiles > 0 && can_revoke(f))
+		kinds[n_kinds++] = codec_text("revoke");
 	if (n_keys > 0)
 		kinds[n_kinds++] = codec_text("rewrap");
 	send_pages(f, kinds, n_kinds, profiles, n_profiles, keys, n_keys, sites, n_sites);

@@ -326,7 +326,7 @@ int connector_role_main(void)
 	if (err != CC_OK)
 		log_event(EV_FATAL, LV_ERR(err));
 	else
-		log_event(EV_STOPPED, LV_TEXT("role", "connector"));
+		log_event(EV_STOPPED, LV_TEXT("version", CC_RELEASE));
 	tear_down(&c);
 	return err == CC_OK ? EXIT_OK : EXIT_FAILED;
 }

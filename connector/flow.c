@@ -107,14 +107,16 @@ static const struct vault_client_events vault_events = {
 static void kick_claimed(void *arg, struct job *job)
 {
 	if (flow_is(job, JOURNAL__JOB_STATE__STATE_CLAIMED) ||
-		(flow_is(job, JOURNAL__JOB_STATE__STATE_RECEIVED) && job->kind == JOB_KIND_CHAIN))
+		(flow_is(job, JOURNAL__JOB_STATE__STATE_RECEIVED) &&
+			(job->kind == JOB_KIND_CHAIN || job->kind == JOB_KIND_REVOKE)))
 		flow_step(arg, job);
 }
 
 static void on_ca_ready(void *arg, struct ca_client *ca)
 {
 	struct flow *f = arg;
-	(void)ca;
+	if (ca_client_properties(ca)->can_revoke)
+		flow_send_capabilities(f);
 	jobs_each(f->jobs, kick_claimed, f);
 }
 
@@ -469,6 +471,7 @@ const char *flow_outcome_name(enum flow_outcome o)
 		[FLOW_ISSUED] = "issued",
 		[FLOW_REWRAPPED] = "rewrapped",
 		[FLOW_CHAIN] = "chain",
+		[FLOW_REVOKED] = "revoked",
 		[FLOW_FAILED] = "failed",
 		[FLOW_GIVEN_BACK] = "given_back",
 		[FLOW_LOST] = "lost",

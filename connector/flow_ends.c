@@ -199,7 +199,7 @@ static void count_end(struct flow *f, const struct job *job)
 		[JOB_KIND_ISSUE] = FLOW_ISSUED,
 		[JOB_KIND_REWRAP] = FLOW_REWRAPPED,
 		[JOB_KIND_CHAIN] = FLOW_CHAIN,
-		[JOB_KIND_REVOKE] = FLOW_FAILED,
+		[JOB_KIND_REVOKE] = FLOW_REVOKED,
 	};
 	if (flow_is(job, JOURNAL__JOB_STATE__STATE_SETTLING))
 		f->outcomes[FLOW_LOST]++;
@@ -213,6 +213,8 @@ static event_id end_event(const struct job *job)
 		return EV_PKCS_REQUEST_SUCCESS;
 	if (job->success && job->kind == JOB_KIND_REWRAP)
 		return EV_PFX_REQUEST_SUCCESS;
+	if (job->success && job->kind == JOB_KIND_REVOKE)
+		return EV_REVOKE_REQUEST_SUCCESS;
 	return EV_JOB_ENDED;
 }
 

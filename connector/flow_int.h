@@ -101,7 +101,8 @@ struct flow_failure {
 };
 /* The job has failed: FAILURE with what is known of its claim, recorded where the job is. */
 void flow_fail(struct flow *f, struct job *job, const struct flow_failure *why);
-/* Certificate made, packed, sealed and signed: RESULT.  Or the bundle of a kind without a claim. */
+/* Certificate made, packed, sealed and signed: RESULT.  Or the bundle of a kind without a claim; NULL for
+ * a revocation, of which nothing is signed. */
 void flow_succeed(struct flow *f, struct job *job, const Certq__ResultBundle *bundle);
 void flow_give_back(struct flow *f, struct job *job, Certq__NackReason reason, int64_t delay_ms,
 	bool count_attempt, bool exclude_me);

@@ -161,6 +161,18 @@ void job_choose_ca(struct job *job, size_t index, cc_view tenant)
 	job_txid(tenant, job_id_view(job), job_ca(job), cc_view_of(job->csr_sha256, 32), job->txid);
 }
 
+void job_set_only_ca(struct job *job, cc_view name)
+{
+	char *only = cc_strndup(name);
+	for (size_t i = 0; i < job->ca_count; i++)
+		free(job->cas[i]);
+	free(job->cas);
+	job->cas = cc_alloc(sizeof *job->cas);
+	job->cas[0] = only;
+	job->ca_count = 1;
+	job->ca_at = 0;
+}
+
 void job_set_code(struct job *job, cc_view code, uint32_t event)
 {
 	char *copy = text_is_clean(code, 64) ? cc_strndup(code) : cc_strdup("internal");

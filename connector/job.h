@@ -116,6 +116,8 @@ cc_view job_ca(const struct job *job); /* the present CA; empty: none */
 const char *job_kind_text(enum job_kind kind);
 /* Choose the CA at this index, and the transaction id that goes with it. */
 void job_choose_ca(struct job *job, size_t index, cc_view tenant);
+/* A job without a claim is for one CA. */
+void job_set_only_ca(struct job *job, cc_view name);
 void job_set_code(struct job *job, cc_view code, uint32_t event);
 void job_set_certificate(struct job *job, cc_view sha256, cc_view issuer, cc_view serial);
 /* What the keyvault has seen and nothing needs any more. */

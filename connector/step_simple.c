@@ -1,12 +1,11 @@
 /*
- * RECEIVED, for kinds without a claim: rewrap and chain are one answer of the keyvault, revoke is not
- * done by this release.  And the Nack of a job that is given back.
+ * RECEIVED, for kinds without a claim: rewrap and chain end with an answer of the keyvault, revoke has a
+ * file of its own.  And the Nack of a job that is given back.
  */
 #include "connector/flow_int.h"
 
 #include "connector/steps.h"
 #include "proto/job.h"
-#include <stdlib.h>
 
 enum { CHAIN_CERTIFICATES_MAX = 8, CHAIN_BYTES_MAX = 48 * 1024 };
 
@@ -67,17 +66,6 @@ static void on_chain(void *arg, cc_err err, const Ca__CaAnswer *answer)
 			answer->n_chain, on_answer, ref));
 }
 
-static void set_only_ca(struct job *job, cc_view name)
-{
-	for (size_t i = 0; i < job->ca_count; i++)
-		free(job->cas[i]);
-	free(job->cas);
-	job->cas = cc_alloc(sizeof *job->cas);
-	job->cas[0] = cc_strndup(name);
-	job->ca_count = 1;
-	job->ca_at = 0;
-}
-
 /* The first CA of the profile that has a runner here. */
 static struct ca_client *profile_ca(struct flow *f, cc_view profile)
 {
@@ -97,7 +85,7 @@ static struct ca_client *profile_ca(struct flow *f, cc_view profile)
 static void ask_for_chain(struct flow *f, struct job *job, struct ca_client *ca)
 {
 	struct flow_ref *ref = flow_ref_new(f, job);
-	set_only_ca(job, cc_view_text(ca_client_name(ca)));
+	job_set_only_ca(job, cc_view_text(ca_client_name(ca)));
 	if (ca_client_chain(ca, on_chain, ref) != CC_OK) {
 		flow_ref_cancel(ref);
 		flow_retry(f, job, 0);
@@ -136,10 +124,6 @@ static void begin_rewrap(struct flow *f, struct job *job)
 
 void step_simple(struct flow *f, struct job *job)
 {
-	static const char code[] = "not_supported";
-	struct flow_failure why = {.code = cc_view_text(code),
-		.event = EV_REVOKE_REQUEST_FAILURE,
-		.detail = cc_view_text("this release does not revoke")};
 	if (!flow_vault_is_free(f, job)) {
 		flow_retry(f, job, 0);
 		return;
@@ -152,9 +136,10 @@ void step_simple(struct flow *f, struct job *job)
 		begin_chain(f, job);
 		break;
 	case JOB_KIND_REVOKE:
-	case JOB_KIND_ISSUE:
-		flow_fail(f, job, &why);
+		step_revoke(f, job);
 		break;
+	case JOB_KIND_ISSUE: /* it has a claim: step_begin */
+		cc_die("an issuing job among those without a claim");
 	}
 }
 

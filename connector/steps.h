@@ -13,6 +13,7 @@ struct flow;
 
 void step_begin(struct flow *f, struct job *job);  /* RECEIVED: the keyvault judges; then INTENT */
 void step_simple(struct flow *f, struct job *job); /* RECEIVED, kinds without a claim */
+void step_revoke(struct flow *f, struct job *job); /* the same, for a revocation */
 void step_claim(struct flow *f, struct job *job);  /* INTENT: claim at the queue */
 void step_submit(struct flow *f, struct job *job); /* CLAIMED: ask the CA */
 void step_finish(struct flow *f, struct job *job); /* ISSUED: the keyvault packs, seals and signs */

@@ -182,6 +182,19 @@ cc_err vault_client_rewrap(
 	return make_call(v, &request, fn, arg);
 }
 
+cc_err vault_client_approve_revoke(
+	struct vault_client *v, const Certq__Job *delivery, vault_answer_fn fn, void *arg)
+{
+	Vault__VaultRequest request = VAULT__VAULT_REQUEST__INIT;
+	Vault__ApproveRevoke op = VAULT__APPROVE_REVOKE__INIT;
+	op.job_id = delivery->job_id;
+	op.job = delivery->job;
+	op.signer = delivery->signer;
+	request.op_case = VAULT__VAULT_REQUEST__OP_APPROVE_REVOKE;
+	request.approve_revoke = &op;
+	return make_call(v, &request, fn, arg);
+}
+
 cc_err vault_client_chain_result(struct vault_client *v, const Certq__Job *delivery, cc_view ca,
 	ProtobufCBinaryData *chain, size_t count, vault_answer_fn fn, void *arg)
 {

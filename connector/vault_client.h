@@ -39,6 +39,9 @@ cc_err vault_client_reorder(struct vault_client *v, cc_view ticket, Vault__Order
 	vault_answer_fn fn, void *arg) CC_MUST_USE;
 cc_err vault_client_rewrap(struct vault_client *v, const Certq__Job *delivery, vault_answer_fn fn,
 	void *arg) CC_MUST_USE;
+/* The answer is an order for the CA that it names. */
+cc_err vault_client_approve_revoke(struct vault_client *v, const Certq__Job *delivery,
+	vault_answer_fn fn, void *arg) CC_MUST_USE;
 cc_err vault_client_chain_result(struct vault_client *v, const Certq__Job *delivery, cc_view ca,
 	ProtobufCBinaryData *chain, size_t count, vault_answer_fn fn, void *arg) CC_MUST_USE;
 cc_err vault_client_list_public(struct vault_client *v, vault_answer_fn fn, void *arg) CC_MUST_USE;

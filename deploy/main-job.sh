@@ -3,6 +3,7 @@
 
 MAIN_PKCS=21
 MAIN_PFX=5
+MAIN_REVOKE=2
 MAIN_PASSED=0
 MAIN_FAILED=0
 
@@ -152,12 +153,49 @@ main_chain() {
 	main_check chain-1 "signed, equal to the CA's root" check_chain_job "$id"
 }
 
+openssl_crl_check() { # CERTIFICATE
+	stage_as openssl verify -crl_check -CAfile "$ROOT_CERTIFICATE" -CRLfile "$STAGE/crl.pem" "$1" 2>&1
+}
+
+# The queue has only the connector's word for it (attested: false); the proof is the CA's list.
+check_revoked() { # JOB-ID CERTIFICATE
+	local words
+	words=$(openssl_crl_check "$2") || true
+	echo "$words"
+	grep -Eq '"state": ?"done"' "$STAGE/results/$1.json" &&
+		grep -Eq '"attested": ?false' "$STAGE/results/$1.json" &&
+		[[ $words == *"certificate revoked"* ]]
+}
+
+main_revoke() {
+	local i name
+	local -a ids=() files=()
+	echo "== $MAIN_REVOKE revocations"
+	for i in $(seq "$MAIN_REVOKE"); do
+		name=revoke-$i
+		stage_job "$name" laptop revoke --profile corp-user --reason "$i" \
+			--certificate "$STAGE/opened/pkcs-$i/leaf.pem"
+		files+=("$STAGE/jobs/$name.job.json")
+	done
+	mapfile -t ids < <(queuectl submit "${API[@]}" "${files[@]}")
+	queuectl wait "${API[@]}" --timeout 60s --out "$STAGE/results" "${ids[@]}" || true
+	# as the caller, since behind full walls the list is in the CA's own folder
+	install -m 0644 "$STAGE/state/ca/corp-ca/local/crl.pem" "$STAGE/crl.pem"
+	for i in $(seq "$MAIN_REVOKE"); do
+		main_check "revoke-$i" "not attested, pkcs-$i is on the CA's list" \
+			check_revoked "${ids[i - 1]:-none}" "$STAGE/opened/pkcs-$i/leaf.pem"
+	done
+	main_check revoke-other "pkcs-$((MAIN_REVOKE + 1)) is still good" \
+		openssl_crl_check "$STAGE/opened/pkcs-$((MAIN_REVOKE + 1))/leaf.pem"
+}
+
 main_job() {
-	MAIN_TOTAL=$((MAIN_PKCS + MAIN_PFX + 1))
+	MAIN_TOTAL=$((MAIN_PKCS + MAIN_PFX + 1 + MAIN_REVOKE + 1))
 	main_devices
 	main_pkcs
 	main_pfx
 	main_chain
+	main_revoke
 	ctl status | grep -E '^(walls|cloud-blind|connection):'
 	echo "main job: $MAIN_PASSED passed, $MAIN_FAILED failed"
 }

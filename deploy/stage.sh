@@ -10,7 +10,8 @@
 #
 # STAGE is the folder; TENANT contoso, connector hq-1, CA corp-ca, profile corp-user.  Called by root
 # everything runs as one unused numeric uid, otherwise as the caller.  Settings before stage_new:
-# STAGE_WALLS=full (root only: a numeric uid for each role), STAGE_POLICY (text appended to policy.yaml).
+# STAGE_WALLS=full (root only: a numeric uid for each role), STAGE_POLICY (text appended to policy.yaml),
+# STAGE_KEY_TYPES (of corp-user), STAGE_PROFILES (more CA profiles, indented by two spaces).
 
 TENANT=contoso
 STAGE_HOST=127.0.0.1 # a number: a bare Debian root has no /etc/hosts
@@ -179,7 +180,7 @@ stage_connector_config() {
 		  corp-user:
 		    cas: [corp-ca]
 		    template: user
-		    key_types: [rsa-2048, ec-p256]
+		    key_types: [${STAGE_KEY_TYPES:-rsa-2048, ec-p256}]
 		    eku: [1.3.6.1.5.5.7.3.2, 1.3.6.1.5.5.7.3.4]
 		    default_eku: [1.3.6.1.5.5.7.3.2]
 		    key_usage: [digitalSignature, keyEncipherment]
@@ -189,6 +190,7 @@ stage_connector_config() {
 		    seal: cms-auth
 		    seals: [cms-auth, oaep-sha256]
 		    pfx_profile: modern
+		${STAGE_PROFILES:-}
 		rewrap: {purposes: [smimeEncryption, smimeSigning], seals: [cms-auth, oaep-sha256]}
 		${STAGE_POLICY:-}
 	YAML

@@ -33,7 +33,8 @@ static cc_err make_csr(
 		.eku = plan->eku,
 		.eku_count = plan->eku_count,
 		.key_usage = plan->key_usage,
-		.template_name = CC_VIEW_NONE,
+		.template_name = plan->template_extension,
+		.template_id = plan->template_id,
 	};
 
 	return csr_make(key, &request, &c->csr);

@@ -2,14 +2,10 @@
  * CSRs by OpenSSL: subject, key, one extensionRequest with all extensions.
  */
 #include "keyvault/csr.h"
-#include "keyvault/names.h"
 
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
 #include <string.h>
-
-#define OID_TEMPLATE "1.3.6.1.4.1.311.20.2"
-#define TEMPLATE_MAX 256u
 
 /* AES-256-CBC, AES-128-CBC, 3DES (RFC 8551 section 2.5.2). */
 static const uint8_t smime_capabilities[] = {0x30, 0x26, 0x30, 0x0b, 0x06, 0x09, 0x60, 0x86, 0x48,
@@ -119,30 +115,20 @@ out:
 	return err;
 }
 
-/* [MS-WCCE] 2.2.2.7.7.1 as AD CS reads it: a bare BMPString. */
-static cc_err add_template(extensions **list, cc_view name)
+static cc_err add_template(extensions **list, const struct csr_request *request)
 {
-	ASN1_STRING *text = NULL;
-	ASN1_OBJECT *oid = NULL;
-	unsigned char *der = NULL;
-	int size = 0;
+	X509_EXTENSION *name = NULL, *id = NULL;
 	cc_err err = CC_OK;
 
-	if (name.size == 0)
-		return CC_OK;
-	ENSURE(text_is_clean(name, TEMPLATE_MAX),
-		cc_fail(CC_CONFIG, "template: its name is too long or not clean text"));
-	ENSURE(ASN1_mbstring_copy(
-		       &text, name.data, (int)name.size, MBSTRING_UTF8, B_ASN1_BMPSTRING) > 0,
-		cc_fail_openssl("template"));
-	size = i2d_ASN1_BMPSTRING(text, &der);
-	oid = OBJ_txt2obj(OID_TEMPLATE, 1);
-	ENSURE(size > 0 && oid, cc_fail_openssl("template"));
-	TRY(add_bytes(list, oid, cc_view_of(der, (size_t)size)));
+	if (request->template_name.size > 0) {
+		TRY(names_template_name(request->template_name, &name));
+		TRY(add_extension(list, name));
+	}
+	if (request->template_id) {
+		TRY(names_template_id(request->template_id, &id));
+		TRY(add_extension(list, id));
+	}
 out:
-	OPENSSL_free(der);
-	ASN1_OBJECT_free(oid);
-	ASN1_STRING_free(text);
 	return err;
 }
 
@@ -154,7 +140,7 @@ static cc_err add_all(extensions **list, const struct csr_request *request)
 	TRY(add_eku(list, request->eku, request->eku_count));
 	TRY(add_key_usage(list, request->key_usage));
 	TRY(add_sid(list, request->issue));
-	TRY(add_template(list, request->template_name));
+	TRY(add_template(list, request));
 	if (request->issue->smime_capabilities)
 		TRY(add_bytes(list, OBJ_nid2obj(NID_SMIMECapabilities),
 			cc_view_of(smime_capabilities, sizeof(smime_capabilities))));

@@ -8,6 +8,7 @@
 
 #include "base/blob.h"
 #include "certq/v1/job.pb-c.h"
+#include "keyvault/names.h"
 #include <openssl/evp.h>
 
 struct csr_request {
@@ -16,6 +17,7 @@ struct csr_request {
 	size_t eku_count;
 	uint32_t key_usage;    /* RFC 5280 bit n = 1 << n; 0: no extension */
 	cc_view template_name; /* 1.3.6.1.4.1.311.20.2 as BMPString; empty: no extension */
+	const struct names_template *template_id; /* 1.3.6.1.4.1.311.21.7; NULL: no extension */
 };
 
 /* DER, signed with SHA-256 (SHA-384 for P-384, Ed25519 as it is).  Key usage is critical. */

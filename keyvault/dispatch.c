@@ -8,6 +8,7 @@
 #include "keyvault/chain.h"
 #include "keyvault/finish.h"
 #include "keyvault/listing.h"
+#include "keyvault/revoke.h"
 #include "keyvault/rewrap.h"
 
 #define OP(name) VAULT__VAULT_REQUEST__OP_##name
@@ -16,7 +17,7 @@ static const struct call_op connector_ops[] = {
 	{OP(FINISH_ISSUE), "finish_issue", WORK_FINISH, finish_serve, true},
 	{OP(REWRAP), "rewrap", WORK_REWRAP, rewrap_serve, true},
 	{OP(REORDER), "reorder", WORK_OTHER, finish_serve_reorder, true},
-	{OP(APPROVE_REVOKE), "approve_revoke", WORK_OTHER, NULL, true},
+	{OP(APPROVE_REVOKE), "approve_revoke", WORK_OTHER, revoke_serve, true},
 	{OP(APPROVE_ORPHAN), "approve_orphan", WORK_OTHER, NULL, true},
 	{OP(CHAIN_RESULT), "chain_result", WORK_OTHER, chain_serve, true},
 	{OP(LIST_PUBLIC), "list_public", WORK_OTHER, listing_serve, false},

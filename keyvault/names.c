@@ -10,7 +10,8 @@
 #define ATTRIBUTES_MAX 32
 #define VALUE_MAX      1024u
 
-/* RFC 4514 section 3, and what certificates for people and devices use besides. */
+/* RFC 4514 section 3 with the long names of RFC 4519, and what certificates for people and devices use
+ * besides; G, I, S, T and E are Microsoft's. */
 static const struct {
 	const char *name;
 	int nid;
@@ -40,6 +41,21 @@ static const struct {
 	{"description", NID_description},
 	{"postalCode", NID_postalCode},
 	{"organizationIdentifier", NID_organizationIdentifier},
+	{"businessCategory", NID_businessCategory},
+	{"telephoneNumber", NID_telephoneNumber},
+	{"name", NID_name},
+	{"G", NID_givenName},
+	{"I", NID_initials},
+	{"T", NID_title},
+	{"commonName", NID_commonName},
+	{"localityName", NID_localityName},
+	{"stateOrProvinceName", NID_stateOrProvinceName},
+	{"organizationName", NID_organizationName},
+	{"organizationalUnitName", NID_organizationalUnitName},
+	{"countryName", NID_countryName},
+	{"streetAddress", NID_streetAddress},
+	{"domainComponent", NID_domainComponent},
+	{"userId", NID_userId},
 };
 
 struct attribute {
@@ -181,14 +197,32 @@ static bool is_string_tag(int tag)
 	       tag == V_ASN1_UNIVERSALSTRING || tag == V_ASN1_NUMERICSTRING;
 }
 
-static cc_err check_string(const ASN1_STRING *string)
+/* Kinds of strings and numbers of characters as OpenSSL holds the other form of values to them. */
+static bool type_allows(const ASN1_OBJECT *type, int tag, cc_view utf8)
+{
+	const ASN1_STRING_TABLE *rule = ASN1_STRING_TABLE_get(OBJ_obj2nid(type));
+	long characters = 0;
+
+	for (size_t i = 0; i < utf8.size; i++)
+		characters += (utf8.data[i] & 0xc0) != 0x80;
+	return !rule || ((ASN1_tag2bit(tag) & rule->mask) != 0 && characters >= rule->minsize &&
+				(rule->maxsize < 0 || characters <= rule->maxsize));
+}
+
+static cc_err check_string(const ASN1_OBJECT *type, const ASN1_STRING *string)
 {
 	unsigned char *utf8 = NULL;
 	int size = ASN1_STRING_to_UTF8(&utf8, string);
-	bool clean = size > 0 && text_is_clean(cc_view_of(utf8, (size_t)size), VALUE_MAX);
+	cc_view text = cc_view_of(utf8, size > 0 ? (size_t)size : 0);
+	cc_err err = CC_OK;
 
+	ENSURE(text.size > 0 && text_is_clean(text, VALUE_MAX),
+		bad("a #value that is empty, too long or not clean text"));
+	ENSURE(type_allows(type, ASN1_STRING_type(string), text),
+		bad("a #value that its type does not allow"));
+out:
 	OPENSSL_free(utf8);
-	return clean ? CC_OK : bad("a #value that is empty, too long or not clean text");
+	return err;
 }
 
 /* #hex: the DER of the value, which has to be a character string. */
@@ -204,7 +238,7 @@ static cc_err entry_of_der(const ASN1_OBJECT *type, cc_view der, X509_NAME_ENTRY
 	ENSURE(value && at == der.data + der.size && is_string_tag(value->type),
 		bad("a #value that is no character string in DER"));
 	string = value->value.asn1_string;
-	TRY(check_string(string));
+	TRY(check_string(type, string));
 	*ret = X509_NAME_ENTRY_create_by_OBJ(NULL, type, ASN1_STRING_type(string),
 		ASN1_STRING_get0_data(string), ASN1_STRING_length(string));
 	ENSURE(*ret, bad("a #value that its type does not allow"));
@@ -239,6 +273,16 @@ out:
 
 /* ---- the whole ---- */
 
+/* X.501 section 9.3: each type at most once in an RDN. */
+static bool is_second(const struct reader *r, const ASN1_OBJECT *type)
+{
+	for (size_t i = 0; i < r->count; i++)
+		if (r->attributes[i].rdn == r->rdn &&
+			OBJ_cmp(X509_NAME_ENTRY_get_object(r->attributes[i].entry), type) == 0)
+			return true;
+	return false;
+}
+
 static cc_err read_attribute(struct reader *r)
 {
 	ASN1_OBJECT *type = NULL;
@@ -249,6 +293,7 @@ static cc_err read_attribute(struct reader *r)
 	while (r->at < r->end && *r->at == ' ')
 		r->at++;
 	TRY(read_type(r, &type));
+	ENSURE(!is_second(r, type), bad("the same attribute twice in one RDN"));
 	TRY(read_value(r, type, &entry));
 	r->attributes[r->count++] = (struct attribute){.entry = entry, .rdn = r->rdn};
 out:

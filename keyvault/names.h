@@ -15,6 +15,7 @@
 #define NAMES_SID_MAX        184
 #define NAMES_SID_URI_PREFIX "tag:microsoft.com,2022-09-14:sid:"
 #define NAMES_OID_SID        "1.3.6.1.4.1.311.25.2"
+#define NAMES_TEMPLATE_MAX   256u
 
 /* RFC 4514: all escapes, several attributes in one RDN, #hex values (a DER string).  The text's last
  * RDN is the first of the sequence.  An empty text is an empty name.  Free with X509_NAME_free. */
@@ -31,6 +32,17 @@ cc_err names_sid_check(cc_view sid, uint32_t *ret_rid) CC_MUST_USE;
 cc_err names_sid_extension(cc_view sid, X509_EXTENSION **ret) CC_MUST_USE;
 /* The SID that such an extension carries. */
 cc_err names_sid_of(const X509_EXTENSION *extension, cc_blob *ret) CC_MUST_USE;
+
+/* A template by its object identifier and version, as a CA of version 2 templates knows it. */
+struct names_template {
+	cc_view oid;          /* dotted */
+	int64_t major, minor; /* 0 to UINT32_MAX; -1: left out, and no minor without major */
+};
+
+/* Extension 1.3.6.1.4.1.311.20.2, a bare BMPString as AD CS writes and reads it, not the SEQUENCE of
+ * [MS-WCCE] 2.2.2.7.7.1; and 1.3.6.1.4.1.311.21.7, section 2.2.2.7.7.2.  Neither is critical. */
+cc_err names_template_name(cc_view name, X509_EXTENSION **ret) CC_MUST_USE;
+cc_err names_template_id(const struct names_template *t, X509_EXTENSION **ret) CC_MUST_USE;
 
 /* An EKU as text: dotted numbers only.  Free with ASN1_OBJECT_free. */
 cc_err names_oid(cc_view text, ASN1_OBJECT **ret) CC_MUST_USE;

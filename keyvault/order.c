@@ -20,6 +20,9 @@ cc_err order_sign(struct keystore *ks, const struct order_facts *facts, Certq__S
 	order.template_ = codec_bytes(facts->template_name);
 	order.csr = codec_bytes(facts->csr);
 	order.validity_s = facts->validity_s;
+	order.issuer = codec_bytes(facts->issuer);
+	order.serial = codec_bytes(facts->serial);
+	order.reason = facts->crl_reason;
 	order.not_after_s = facts->now_s + ORDER_LIFETIME_S;
 	body = codec_pack(&order);
 	TRY(keystore_signing_key(ks, KEYSTORE_APPROVAL, &key));

@@ -11,11 +11,13 @@
 #define ORDER_LIFETIME_S 600
 
 struct order_facts {
-	Vault__OrderOp op; /* submit, poll or withdraw */
+	Vault__OrderOp op;
 	cc_view tenant, job_id;
 	cc_view ca, template_name; /* the configured strings, not the job's */
-	cc_view csr;
+	cc_view csr;               /* submit, poll, withdraw */
 	uint32_t validity_s;
+	cc_view issuer, serial; /* revoke: DER Name, INTEGER content octets */
+	uint32_t crl_reason;
 	int64_t now_s;
 };
 

@@ -37,7 +37,7 @@ out:
 
 struct policy_file {
 	uint64_t version, revision, max_job_lifetime_s;
-	int report_detail, device_keys;
+	int report_detail, device_keys, revoke_scope;
 	const struct conf_node *device_cas, *pinned_limits, *denied_rids, *ca_profiles, *rewrap,
 		*limits;
 };
@@ -94,10 +94,16 @@ static const struct conf_key policy_keys[] = {
 		.type = CONF_NODE,
 		.offset = offsetof(struct policy_file, rewrap),
 		.help = "imported PFX; left out: none"},
+	{.name = "revoke_scope",
+		.type = CONF_CHOICE,
+		.offset = offsetof(struct policy_file, revoke_scope),
+		.fallback = "issued",
+		.allowed = "issued|any",
+		.help = "which certificates may be revoked: those issued here, or any of the CAs"},
 	{.name = "limits",
 		.type = CONF_NODE,
 		.offset = offsetof(struct policy_file, limits),
-		.help = "jobs an hour"},
+		.help = "jobs an hour or a day"},
 };
 
 static const struct conf_key pinned_keys[] = {
@@ -124,6 +130,16 @@ static const struct conf_key limit_keys[] = {
 	{.name = "rewrap_per_hour",
 		.type = CONF_U32,
 		.offset = offsetof(struct policy_limits, rewrap_per_hour),
+		.max = UINT32_MAX,
+		.help = "0: no limit"},
+	{.name = "revoke_per_hour",
+		.type = CONF_U32,
+		.offset = offsetof(struct policy_limits, revoke_per_hour),
+		.max = UINT32_MAX,
+		.help = "0: no limit"},
+	{.name = "revoke_per_day",
+		.type = CONF_U32,
+		.offset = offsetof(struct policy_limits, revoke_per_day),
 		.max = UINT32_MAX,
 		.help = "0: no limit"},
 };
@@ -160,7 +176,8 @@ static cc_err read_limits(struct policy *p, const struct policy_file *f)
 	if (f->pinned_limits != NULL)
 		TRY(conf_fill(p->conf, f->pinned_limits, pinned_keys, 2, &p->limits));
 	if (f->limits != NULL)
-		TRY(conf_fill(p->conf, f->limits, limit_keys, 2, &p->limits));
+		TRY(conf_fill(p->conf, f->limits, limit_keys,
+			sizeof(limit_keys) / sizeof(limit_keys[0]), &p->limits));
 out:
 	return err;
 }
@@ -232,6 +249,7 @@ cc_err policy_parse(cc_view text, const char *name, struct policy **ret)
 		sizeof(policy_keys) / sizeof(policy_keys[0]), &f));
 	p->revision = f.revision;
 	p->full_detail = f.report_detail == 1;
+	p->revokes_any = f.revoke_scope == 1;
 	p->max_job_lifetime_s = f.max_job_lifetime_s;
 	p->device_keys = (enum policy_device_keys)f.device_keys;
 	TRY(read_limits(p, &f));

@@ -9,6 +9,7 @@
 
 #include "base/blob.h"
 #include "certq/v1/job.pb-c.h"
+#include "keyvault/names.h"
 #include <openssl/x509.h>
 
 struct policy;         /* a parsed file; opaque */
@@ -21,6 +22,7 @@ struct policy_limits {
 	uint32_t pinned_per_tenant_per_day;
 	uint32_t issue_per_hour; /* 0: no limit */
 	uint32_t rewrap_per_hour;
+	uint32_t revoke_per_hour, revoke_per_day;
 };
 
 #define POLICY_FILE_MAX (1024u * 1024u)
@@ -30,6 +32,7 @@ void policy_free(struct policy *p); /* accepts NULL */
 
 uint64_t policy_revision(const struct policy *p);
 bool policy_reports_detail(const struct policy *p);
+bool policy_revokes_any(const struct policy *p); /* also what is not in the issued list */
 enum policy_device_keys policy_device_keys(const struct policy *p);
 const char *policy_device_keys_name(enum policy_device_keys mode);
 const STACK_OF(X509) * policy_device_cas(const struct policy *p);
@@ -47,8 +50,10 @@ bool policy_profile_has_ca(const struct policy_profile *profile, cc_view ca);
  * itself: not to be copied. */
 struct policy_plan {
 	const struct policy_profile *profile;
-	const char *template_name; /* the string for the CA */
-	const cc_view *eku;        /* as the CSR shall ask */
+	const char *template_name;  /* the string for the CA */
+	cc_view template_extension; /* the same, where the CSR shall say it; else empty */
+	const struct names_template *template_id; /* where the CSR shall say this; else NULL */
+	const cc_view *eku;                       /* as the CSR shall ask */
 	size_t eku_count;
 	const cc_view *eku_allowed; /* all that the certificate may have */
 	size_t eku_allowed_count;

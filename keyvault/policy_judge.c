@@ -22,6 +22,11 @@ bool policy_reports_detail(const struct policy *p)
 	return p->full_detail;
 }
 
+bool policy_revokes_any(const struct policy *p)
+{
+	return p->revokes_any;
+}
+
 enum policy_device_keys policy_device_keys(const struct policy *p)
 {
 	return p->device_keys;
@@ -167,12 +172,20 @@ static cc_err judge_alt_name(const struct policy_profile *profile, const Certq__
 		type = "dns";
 		ok = is_domain(value) && domain_fits(value, &profile->san_dns);
 		break;
+	case CERTQ__ALT_TYPE__ALT_URI:
+		type = "uri";
+		ok = policy_san_uri_fits(profile, value);
+		break;
+	case CERTQ__ALT_TYPE__ALT_IP:
+		type = "ip";
+		ok = policy_san_ip_fits(profile, value);
+		break;
 	default:
 		break;
 	}
 	return ok ? CC_OK
 		  : cc_fail(CC_DENIED,
-			    "profile %s: an alternative name (%s) is not below an allowed suffix",
+			    "profile %s: an alternative name (%s) is not within what it allows",
 			    profile->name, type);
 }
 
@@ -240,21 +253,34 @@ out:
 
 /* ---- the other fields ---- */
 
-static cc_err plan_template(
-	const struct policy_profile *profile, cc_view asked, struct policy_plan *plan)
+static cc_err find_template(const struct policy_profile *profile, cc_view asked, const char **ret)
 {
 	if (asked.size == 0) {
-		plan->template_name = profile->template_name;
+		*ret = profile->template_name;
 		return CC_OK;
 	}
 	for (size_t i = 0; i < profile->template_keys.count; i++) {
 		if (cc_view_equal(profile->template_keys.items[i], asked)) {
-			plan->template_name = profile->template_values[i];
+			*ret = profile->template_values[i];
 			return CC_OK;
 		}
 	}
 	return cc_fail(CC_DENIED, "profile %s: the template that the job names is not listed",
 		profile->name);
+}
+
+static cc_err plan_template(
+	const struct policy_profile *profile, cc_view asked, struct policy_plan *plan)
+{
+	cc_err err = CC_OK;
+
+	TRY(find_template(profile, asked, &plan->template_name));
+	if (profile->template_form == POLICY_TEMPLATE_V1)
+		plan->template_extension = cc_view_text(plan->template_name);
+	if (profile->template_form == POLICY_TEMPLATE_V2)
+		plan->template_id = &profile->template_id;
+out:
+	return err;
 }
 
 static cc_err plan_usages(

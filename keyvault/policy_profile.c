@@ -177,6 +177,7 @@ struct profile_file {
 	const struct conf_node *cas, *templates, *key_types, *eku, *default_eku, *key_usage, *san,
 		*seals;
 	const char *template_name;
+	struct policy_template_file template_extension;
 	uint64_t max_validity_s, default_validity_s;
 	int seal, pfx_profile;
 };
@@ -196,6 +197,24 @@ static const struct conf_key profile_keys[] = {
 		.type = CONF_NODE,
 		.offset = offsetof(struct profile_file, templates),
 		.help = "lookup key of a job: template's name for the CA"},
+	{.name = "template_extension",
+		.type = CONF_CHOICE,
+		.offset = offsetof(struct profile_file, template_extension.form),
+		.fallback = "none",
+		.allowed = "none|v1|v2",
+		.help = "what a request says of its template: v1 the name, v2 template_oid"},
+	{.name = "template_oid",
+		.type = CONF_TEXT,
+		.offset = offsetof(struct profile_file, template_extension.oid),
+		.help = "the template's object identifier, dotted"},
+	{.name = "template_major",
+		.type = CONF_NODE,
+		.offset = offsetof(struct profile_file, template_extension.major),
+		.help = "its major version; left out: none"},
+	{.name = "template_minor",
+		.type = CONF_NODE,
+		.offset = offsetof(struct profile_file, template_extension.minor),
+		.help = "its minor version; left out: none"},
 	{.name = "key_types",
 		.type = CONF_NODE,
 		.offset = offsetof(struct profile_file, key_types),
@@ -230,7 +249,8 @@ static const struct conf_key profile_keys[] = {
 	{.name = "san",
 		.type = CONF_NODE,
 		.offset = offsetof(struct profile_file, san),
-		.help = "suffixes for email, upn and dns; a type left out is denied"},
+		.help = "suffixes for email, upn and dns, beginnings for uri, networks for ip; a "
+			"type left out is denied"},
 	{.name = "seal",
 		.type = CONF_CHOICE,
 		.offset = offsetof(struct profile_file, seal),
@@ -250,7 +270,7 @@ static const struct conf_key profile_keys[] = {
 };
 
 struct san_file {
-	const struct conf_node *email, *upn, *dns;
+	const struct conf_node *email, *upn, *dns, *uri, *ip;
 };
 
 static const struct conf_key san_keys[] = {
@@ -266,6 +286,14 @@ static const struct conf_key san_keys[] = {
 		.type = CONF_NODE,
 		.offset = offsetof(struct san_file, dns),
 		.help = "domains of DNS names"},
+	{.name = "uri",
+		.type = CONF_NODE,
+		.offset = offsetof(struct san_file, uri),
+		.help = "beginnings of URIs, ending in / : # ? or =; others are whole URIs"},
+	{.name = "ip",
+		.type = CONF_NODE,
+		.offset = offsetof(struct san_file, ip),
+		.help = "addresses and networks"},
 };
 
 static cc_err read_san(
@@ -280,6 +308,8 @@ static cc_err read_san(
 	TRY(policy_list_read(f.email, "san.email", &profile->san_email));
 	TRY(policy_list_read(f.upn, "san.upn", &profile->san_upn));
 	TRY(policy_list_read(f.dns, "san.dns", &profile->san_dns));
+	TRY(policy_san_read_uris(f.uri, profile));
+	TRY(policy_san_read_networks(f.ip, profile));
 out:
 	return err;
 }
@@ -333,6 +363,7 @@ cc_err policy_profile_read(
 	TRY(read_cas(f.cas, profile));
 	profile->template_name = f.template_name;
 	TRY(read_templates(f.templates, profile));
+	TRY(policy_template_read(n, &f.template_extension, profile));
 	TRY(read_key_types(f.key_types, &profile->key_types));
 	TRY(read_eku(f.eku, "eku", &profile->eku));
 	TRY(read_eku(f.default_eku, "default_eku", &profile->default_eku));
@@ -367,4 +398,6 @@ void policy_profile_clear(struct policy_profile *profile)
 	free(profile->san_email.items);
 	free(profile->san_upn.items);
 	free(profile->san_dns.items);
+	free(profile->san_uri.items);
+	free(profile->san_ip);
 }

@@ -409,7 +409,7 @@ int keyvault_role_main(void)
 	if (err != CC_OK)
 		log_event(EV_FATAL, LV_ERR(err));
 	else
-		log_event(EV_STOPPED, LV_TEXT("role", "keyvault"));
+		log_event(EV_STOPPED, LV_TEXT("version", CC_RELEASE));
 	tear_down(&k);
 	return err == CC_OK ? EXIT_OK : EXIT_FAILED;
 }

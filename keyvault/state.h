@@ -75,8 +75,8 @@ struct state_change {
 	bool has_device;
 	bool checks_block; /* of `device` only whether it or its key is blocked */
 	struct state_device device;
-	const char *rate; /* "issue", "rewrap", or NULL; counted once a job */
-	uint32_t per_hour;
+	const char *rate;           /* "issue", "rewrap", "revoke", or NULL; counted once a job */
+	uint32_t per_hour, per_day; /* 0: no limit */
 	bool has_issued;
 	Vault__IssuedRow issued; /* bytes are borrowed */
 	uint32_t ticket_number;  /* 0: none */

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #define HOUR_S 3600
+#define DAY_S  86400
 
 static cc_view job_id_of(const struct state_change *change)
 {
@@ -80,14 +81,17 @@ out:
 
 static cc_err judge_rate(const struct db *d, MDB_txn *txn, struct state_change *change)
 {
-	uint32_t count = 0;
+	uint32_t of_hour = 0, of_day = 0;
 	cc_err err = CC_OK;
 
-	if (change->rate == NULL || change->per_hour == 0)
+	if (change->rate == NULL)
 		return CC_OK;
 	TRY(state_counter_get(d, txn, 'h', (uint32_t)(change->now_s / HOUR_S),
-		cc_view_text(change->rate), &count));
-	if (count >= change->per_hour)
+		cc_view_text(change->rate), &of_hour));
+	TRY(state_counter_get(d, txn, 'd', (uint32_t)(change->now_s / DAY_S),
+		cc_view_text(change->rate), &of_day));
+	if ((change->per_hour != 0 && of_hour >= change->per_hour) ||
+		(change->per_day != 0 && of_day >= change->per_day))
 		change->verdict = REASON_RATE;
 out:
 	return err;
@@ -131,6 +135,20 @@ static cc_err write_signer(const struct db *d, MDB_txn *txn, const struct state_
 	return err;
 }
 
+static cc_err write_rate(const struct db *d, MDB_txn *txn, const struct state_change *change)
+{
+	cc_err err = CC_OK;
+
+	if (change->rate == NULL)
+		return CC_OK;
+	TRY(state_counter_add(
+		d, txn, 'h', (uint32_t)(change->now_s / HOUR_S), cc_view_text(change->rate)));
+	TRY(state_counter_add(
+		d, txn, 'd', (uint32_t)(change->now_s / DAY_S), cc_view_text(change->rate)));
+out:
+	return err;
+}
+
 static cc_err write_taken(const struct db *d, MDB_txn *txn, const struct state_change *change)
 {
 	uint8_t key[STATE_TAKEN_KEY_SIZE];
@@ -142,9 +160,7 @@ static cc_err write_taken(const struct db *d, MDB_txn *txn, const struct state_c
 	cc_blob_append_u64(&at, (uint64_t)change->taken.not_after_s);
 	cc_blob_append(&at, cc_view_of(key, sizeof(key)));
 	TRY(db_put(d, txn, STATE_DB_TAKEN_AT, cc_blob_view(&at), CC_VIEW_NONE));
-	if (change->rate != NULL)
-		TRY(state_counter_add(d, txn, 'h', (uint32_t)(change->now_s / HOUR_S),
-			cc_view_text(change->rate)));
+	TRY(write_rate(d, txn, change));
 out:
 	cc_blob_free(&at);
 	return err;

@@ -77,7 +77,8 @@ static cc_err drop_counters(const struct db *d, MDB_txn *txn, int64_t now_s)
 	static const struct {
 		const char *tag;
 		bool (*is_over)(cc_view key, int64_t now_s);
-	} kinds[] = {{"h", hour_is_over}, {"u", day_is_over}, {"t", day_is_over}};
+	} kinds[] = {
+		{"h", hour_is_over}, {"d", day_is_over}, {"u", day_is_over}, {"t", day_is_over}};
 	struct keys *keys = cc_alloc(sizeof(*keys));
 	cc_err err = CC_OK;
 

@@ -372,7 +372,7 @@ static const struct ca_option_rule schema[] = {
 	{"templates.*.eku", false, NULL, "what may be asked for; all of it when nothing is"},
 	{"templates.*.key_usage", false, NULL, "the same for key usage"},
 	{"templates.*.max_validity", false, "365d", "longest life of a certificate"},
-	{"templates.*.honour", false, "san,eku,key_usage,sid,smime_capabilities",
+	{"templates.*.honour", false, "san,eku,key_usage,sid,smime_capabilities,template",
 		"extensions that are taken over from a request"},
 	{"crl_validity", false, "7d", "a CRL is made anew after half of it"},
 	{"crl_url", false, NULL, "address of crl.der, for the certificates"},

@@ -59,7 +59,8 @@ enum { /* which extensions of a request are taken over */
 	LOCAL_HONOUR_KEY_USAGE = 4,
 	LOCAL_HONOUR_SID = 8,
 	LOCAL_HONOUR_SMIME = 16,
-	LOCAL_HONOUR_ALL = 31,
+	LOCAL_HONOUR_TEMPLATE = 32,
+	LOCAL_HONOUR_ALL = 63,
 };
 
 struct local_template {

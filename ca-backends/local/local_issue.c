@@ -10,10 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define RSA_BITS_MIN 2048
-#define RSA_BITS_MAX 8192
-#define OID_SID      "1.3.6.1.4.1.311.25.2"
-#define OID_TEMPLATE "1.3.6.1.4.1.311.20.2"
+#define RSA_BITS_MIN      2048
+#define RSA_BITS_MAX      8192
+#define OID_SID           "1.3.6.1.4.1.311.25.2"
+#define OID_TEMPLATE_NAME "1.3.6.1.4.1.311.20.2"
+#define OID_TEMPLATE_ID   "1.3.6.1.4.1.311.21.7"
 
 struct issuing {
 	const struct local_ca *ca;
@@ -204,6 +205,22 @@ out:
 	return err;
 }
 
+/* It is the order that names the template, so these two only tell; without `honour` they are left out. */
+static cc_err take_template(struct issuing *i, X509_EXTENSION *extension)
+{
+	const ASN1_OCTET_STRING *data = X509_EXTENSION_get_data(extension);
+	const unsigned char *at = ASN1_STRING_get0_data(data), *end = at + ASN1_STRING_length(data);
+	ASN1_TYPE *value = d2i_ASN1_TYPE(NULL, &at, end - at);
+	bool whole = value != NULL && at == end;
+
+	ASN1_TYPE_free(value);
+	if (!whole)
+		return cc_fail(CC_MALFORMED, "CSR: the template's extension does not decode");
+	if ((i->t->honour & LOCAL_HONOUR_TEMPLATE) == 0)
+		return CC_OK;
+	return take_raw(i, extension, LOCAL_HONOUR_TEMPLATE, "the template");
+}
+
 static cc_err take_basic_constraints(X509_EXTENSION *extension)
 {
 	BASIC_CONSTRAINTS *value = X509V3_EXT_d2i(extension);
@@ -235,8 +252,8 @@ static cc_err take_extension(struct issuing *i, X509_EXTENSION *extension)
 		OBJ_obj2txt(text, sizeof(text), oid, 1);
 		if (strcmp(text, OID_SID) == 0)
 			return take_raw(i, extension, LOCAL_HONOUR_SID, "the SID");
-		if (strcmp(text, OID_TEMPLATE) == 0)
-			return CC_OK; /* the order names the template */
+		if (strcmp(text, OID_TEMPLATE_NAME) == 0 || strcmp(text, OID_TEMPLATE_ID) == 0)
+			return take_template(i, extension);
 		return cc_fail(CC_DENIED, "CSR: asks for extension %s, which is not known", text);
 	}
 }

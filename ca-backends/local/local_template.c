@@ -30,6 +30,7 @@ static const struct named_bit honours[] = {
 	{"key_usage", LOCAL_HONOUR_KEY_USAGE},
 	{"sid", LOCAL_HONOUR_SID},
 	{"smime_capabilities", LOCAL_HONOUR_SMIME},
+	{"template", LOCAL_HONOUR_TEMPLATE},
 	{NULL, 0},
 };
 

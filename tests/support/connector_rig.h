@@ -177,12 +177,15 @@ static inline int rig_setup(void **state)
 	r->nack_verdict = CERTQ__NACK_VERDICT__NACK_ACK_OK;
 	r->generation = 1;
 	r->begin_status = r->finish_status = r->rewrap_status = r->reorder_status =
-		VAULT__VAULT_STATUS__VAULT_OK;
+		r->approve_status = VAULT__VAULT_STATUS__VAULT_OK;
+	r->revokes_at = "ca-one";
 	for (size_t i = 0; i < 2; i++) {
 		r->runners[i] = (struct rig_runner){.rig = r,
 			.name = i == 0 ? "ca-one" : "ca-two",
 			.submit = CA__CA_RESULT__CA_ISSUED,
 			.find = CA__CA_RESULT__CA_NOT_ISSUED,
+			.revoke = CA__CA_RESULT__CA_DONE,
+			.can_revoke = true,
 			.resubmit = CA__CA_RESUBMIT__RESUBMIT_SAME_CERT,
 			.can_find = CA__CA_FIND__FIND_BY_CSR,
 			.signs = &r->ca};

@@ -39,7 +39,9 @@ struct rig_runner {
 	Ca__CaFind can_find;
 	bool silent, away;
 	const struct fixture_ca *signs;
-	unsigned submitted, found, chains;
+	Ca__CaResult revoke;
+	bool can_revoke;
+	unsigned submitted, found, chains, revoked;
 	uint64_t last_id;
 };
 
@@ -81,8 +83,10 @@ struct rig {
 	/* keyvault */
 	struct chan *vault;
 	bool vault_silent, vault_away;
-	Vault__VaultStatus begin_status, finish_status, rewrap_status, reorder_status;
-	unsigned begun, finished, reordered, rewrapped, listed, chained;
+	Vault__VaultStatus begin_status, finish_status, rewrap_status, reorder_status,
+		approve_status;
+	const char *revokes_at; /* the CA of an order to revoke */
+	unsigned begun, finished, reordered, rewrapped, listed, chained, approved;
 	uint64_t decisions, confirmed;
 	uint64_t last_vault_id;
 

@@ -35,6 +35,7 @@ struct rig_vault_answer {
 	Vault__NamedPublicKey key, *keys[1];
 	Vault__DecisionRecord record, *records[1];
 	ProtobufCBinaryData cas[2], groups[1];
+	cc_blob order;
 	uint8_t body[8], csr_sha256[32], spki_sha256[32], decision[4], previous[32];
 };
 
@@ -129,6 +130,21 @@ static inline void rig_vault_results(
 		rig_vault_refuses(t, status);
 }
 
+static inline void rig_vault_approves(struct rig *r, struct rig_vault_answer *t)
+{
+	Vault__Order order = VAULT__ORDER__INIT;
+	order.version = 1;
+	order.op = VAULT__ORDER_OP__ORDER_REVOKE;
+	order.ca = codec_text(r->revokes_at);
+	t->order = codec_pack(&order);
+	t->document.body = codec_bytes(cc_blob_view(&t->order));
+	rig_vault_decides(r, t);
+	t->a.answer_case = VAULT__VAULT_ANSWER__ANSWER_ORDER;
+	t->a.order = &t->document;
+	if (r->approve_status != VAULT__VAULT_STATUS__VAULT_OK)
+		rig_vault_refuses(t, r->approve_status);
+}
+
 static inline cc_err rig_vault_frame(void *arg, cc_view frame)
 {
 	struct rig *r = arg;
@@ -169,6 +185,10 @@ static inline cc_err rig_vault_frame(void *arg, cc_view frame)
 		r->chained++;
 		rig_vault_results(r, t, VAULT__VAULT_STATUS__VAULT_OK);
 		break;
+	case VAULT__VAULT_REQUEST__OP_APPROVE_REVOKE:
+		r->approved++;
+		rig_vault_approves(r, t);
+		break;
 	case VAULT__VAULT_REQUEST__OP_REORDER:
 		r->reordered++;
 		t->a.answer_case = VAULT__VAULT_ANSWER__ANSWER_ORDER;
@@ -188,6 +208,7 @@ static inline cc_err rig_vault_frame(void *arg, cc_view frame)
 		assert_int_equal(chan_send(r->vault, cc_blob_view(&packed)), CC_OK);
 	cc_blob_free(&packed);
 	codec_free(q);
+	cc_blob_free(&t->order);
 	free(t);
 	return CC_OK;
 }
@@ -236,6 +257,7 @@ static inline void rig_ca_answers(struct rig_runner *c, const Ca__CaRequest *q, 
 		p->backend = codec_text("rig");
 		p->resubmit = c->resubmit;
 		p->find = c->can_find;
+		p->can_revoke = c->can_revoke;
 		a->properties = p;
 		break;
 	case CA__CA_REQUEST__OP_SUBMIT:
@@ -249,6 +271,10 @@ static inline void rig_ca_answers(struct rig_runner *c, const Ca__CaRequest *q, 
 	case CA__CA_REQUEST__OP_CHAIN:
 		c->chains++;
 		a->n_chain = 1;
+		break;
+	case CA__CA_REQUEST__OP_REVOKE:
+		c->revoked++;
+		a->result = c->revoke;
 		break;
 	default:
 		break;

@@ -4,7 +4,7 @@
 stage_up
 main_job
 [ "$MAIN_FAILED" -eq 0 ] || test_fail "the main job had failures"
-[ "$MAIN_PASSED" -ge 25 ] || test_fail "only $MAIN_PASSED results"
+[ "$MAIN_PASSED" -ge 30 ] || test_fail "only $MAIN_PASSED results"
 
 ctl doctor | tee "$STAGE/doctor.txt" || test_fail "doctor found something"
 for line in configuration permissions clock "TLS to the queue" connection "CA corp-ca" policy; do

@@ -28,6 +28,11 @@ test_expect() {
 	fi
 }
 
+# A check whose words are shown only when it fails: test_expect WHAT quietly COMMAND...
+quietly() {
+	"$@" >"$STAGE/quietly.out" 2>&1 || { sed 's/^/    /' "$STAGE/quietly.out"; return 1; }
+}
+
 test_finish() {
 	local status=$?
 	trap - EXIT

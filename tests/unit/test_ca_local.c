@@ -327,6 +327,46 @@ static void an_extension_that_the_template_does_not_honour_is_rejected(void **st
 	rejected(*state, "bare", usual, "does not take over");
 }
 
+/* Where the request has the User template's name as extension: is it in the certificate? */
+static bool has_template(struct rig *r, const uint8_t *job, const char *template_name)
+{
+	static const char oid[] = "1.3.6.1.4.1.311.20.2";
+	int nid = OBJ_txt2nid(oid) != NID_undef ? OBJ_txt2nid(oid) : OBJ_create(oid, oid, oid);
+	const struct local_rig_ext ext[] = {{nid, "DER:1e080055007300650072"}, {0, NULL}};
+	cc_blob csr = local_rig_csr("alice", ext);
+	X509_EXTENSION *found;
+	X509 *cert;
+	bool has;
+
+	submit(r, job, template_name, cc_blob_view(&csr), 0);
+	cert = leaf(r);
+	found = X509_get_ext(cert, X509_get_ext_by_NID(cert, nid, -1));
+	has = found != NULL;
+	if (has) {
+		assert_int_equal(X509_EXTENSION_get_critical(found), 0);
+		assert_memory_equal(ASN1_STRING_get0_data(X509_EXTENSION_get_data(found)),
+			"\x1e\x08\0U\0s\0e\0r", 10);
+	}
+	X509_free(cert);
+	cc_blob_free(&csr);
+	return has;
+}
+
+static void a_template_s_extension_is_taken_over_where_it_is_honoured(void **state)
+{
+	assert_true(has_template(*state, job_a, "user"));
+	assert_false(has_template(*state, job_b, "bare"));
+}
+
+static void a_template_s_extension_that_does_not_decode_is_rejected(void **state)
+{
+	static const char oid[] = "1.3.6.1.4.1.311.21.7";
+	int nid = OBJ_txt2nid(oid) != NID_undef ? OBJ_txt2nid(oid) : OBJ_create(oid, oid, oid);
+	const struct local_rig_ext ext[] = {{nid, "DER:300506"}, {0, NULL}};
+
+	rejected(*state, "user", ext, "template's extension does not decode");
+}
+
 static void an_altered_request_is_rejected(void **state)
 {
 	struct rig *r = *state;
@@ -602,6 +642,8 @@ int main(void)
 		TEST(a_request_for_a_ca_is_rejected),
 		TEST(an_extension_that_nobody_knows_is_rejected),
 		TEST(an_extension_that_the_template_does_not_honour_is_rejected),
+		TEST(a_template_s_extension_is_taken_over_where_it_is_honoured),
+		TEST(a_template_s_extension_that_does_not_decode_is_rejected),
 		TEST(an_altered_request_is_rejected),
 		TEST(an_unknown_template_is_the_administrators_to_mend),
 		TEST(a_revoked_certificate_is_on_the_list),

@@ -486,6 +486,16 @@ static void a_revoke_order_puts_the_certificate_on_the_list(void **state)
 	cc_blob_free(&der);
 }
 
+static void a_certificate_that_is_revoked_already_may_be_revoked_again(void **state)
+{
+	struct rig *r = *state;
+	cc_blob der = take_leaf(submit(r));
+
+	assert_int_equal(revoke_with(r, cc_blob_view(&der), 1), CA__CA_RESULT__CA_DONE);
+	assert_int_equal(revoke_with(r, cc_blob_view(&der), 4), CA__CA_RESULT__CA_DONE);
+	cc_blob_free(&der);
+}
+
 /* OpenSSL takes an entry with the reason removeFromCRL for one that is not revoked. */
 static void a_reason_that_takes_off_the_list_is_refused(void **state)
 {
@@ -792,6 +802,7 @@ int main(void)
 		TEST(the_same_order_twice_at_once_gets_one_certificate),
 		TEST(a_killed_runner_gives_the_same_certificate_again),
 		TEST(a_revoke_order_puts_the_certificate_on_the_list),
+		TEST(a_certificate_that_is_revoked_already_may_be_revoked_again),
 		TEST(a_reason_that_takes_off_the_list_is_refused),
 		TEST(what_the_backend_cannot_do_is_not_supported),
 		TEST(a_request_without_an_order_is_refused),

@@ -12,7 +12,7 @@ static void a_session_resumes_and_tells_what_it_can_do(void **state)
 	assert_int_equal(hello->resume_nonce.len, 0);
 	assert_int_equal(hello->journal_id.len, 16);
 	assert_int_equal(RIG_SENT(r, RESUME_END), 1);
-	assert_int_equal(c->n_kinds, 3);
+	assert_int_equal(c->n_kinds, 4);
 	assert_text(c->ca_profiles[0], "corp-user");
 	assert_text(c->sites[0], "hq-1");
 	assert_text(c->sites[1], "hq");
@@ -166,19 +166,6 @@ static void a_chain_job_asks_runner_and_keyvault(void **state)
 	assert_true(RIG_LAST(r, RESULT)->result->success);
 }
 
-static void a_revoke_job_is_refused_as_not_supported(void **state)
-{
-	struct rig *r = *state;
-	rig_cloud_job(
-		r, (struct rig_job){.name = "job-1", .kind = CERTQ__JOB_DOCUMENT__KIND_REVOKE});
-	rig_turn(r);
-	const Certq__Result *result = RIG_LAST(r, RESULT)->result;
-	assert_false(result->success);
-	assert_text(result->code, "not_supported");
-	assert_int_equal(result->settle, CERTQ__SETTLEMENT__SETTLE_UNSPECIFIED);
-	assert_int_equal(rig_jobs(r), 0);
-}
-
 static void credit_is_raised_as_jobs_end_and_never_exceeds_the_limit(void **state)
 {
 	struct rig *r = *state;
@@ -309,7 +296,6 @@ int main(void)
 		RIG_TEST(a_rewrap_is_answered_without_a_claim),
 		RIG_TEST(a_rewrap_waits_for_the_audit_record),
 		RIG_TEST(a_chain_job_asks_runner_and_keyvault),
-		RIG_TEST(a_revoke_job_is_refused_as_not_supported),
 		RIG_TEST(credit_is_raised_as_jobs_end_and_never_exceeds_the_limit),
 		RIG_TEST(a_job_beyond_the_credit_ends_the_connection),
 		RIG_TEST(leases_are_extended_while_a_job_has_no_claim),

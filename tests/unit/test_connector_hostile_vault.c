@@ -353,27 +353,52 @@ static void other_bytes_under_a_known_idempotency_key_are_refused(void **state)
 	expect_refused(&j, "conflict", REFUSED, "idempotency_conflict");
 }
 
-/* ---- operations of later ---- */
+/* ---- revocations ---- */
 
-static void operations_that_come_later_give_nothing(void **state)
+/* The signer may revoke, but the certificate is one that a CA made and the keyvault never delivered. */
+static void a_certificate_that_the_keyvault_did_not_deliver_is_not_revoked(void **state)
 {
 	struct fixture_job j;
 	Vault__VaultRequest request = VAULT__VAULT_REQUEST__INIT;
 	Vault__ApproveRevoke revoke = VAULT__APPROVE_REVOKE__INIT;
-	Vault__ApproveOrphan orphan = VAULT__APPROVE_ORPHAN__INIT;
 	uint8_t job_id[JOB_ID_SIZE];
+	uint8_t *issuer = NULL, *serial = NULL;
 
 	(void)state;
+	prepare(&j, "undelivered");
+	Vault__VaultAnswer *begun = courier_begin_honest(&house, &j);
+	cc_blob certificate = issue(begun->begun->order, true);
+	const uint8_t *at = certificate.data;
+	X509 *x = d2i_X509(NULL, &at, (long)certificate.size);
+	int issuer_size = i2d_X509_NAME(X509_get_issuer_name(x), &issuer);
+	int serial_size = i2d_ASN1_INTEGER(X509_get0_serialNumber(x), &serial);
 	fixture_revoke(&j, &house.tenant, "revoke", HOUSE_PROFILE);
+	j.revoke.issuer = codec_bytes(cc_view_of(issuer, (size_t)issuer_size));
+	j.revoke.serial = codec_bytes(cc_view_of(serial + 2, (size_t)serial_size - 2));
 	revoke.job = fixture_sign(&house.tenant, &j, job_id);
 	revoke.signer = house.tenant.statement;
 	revoke.job_id = codec_bytes(cc_view_of(job_id, JOB_ID_SIZE));
 	request.op_case = VAULT__VAULT_REQUEST__OP_APPROVE_REVOKE;
 	request.approve_revoke = &revoke;
 	courier_expect_refusal(
-		&house, courier_ask_vault(&house, &request), UNSUPPORTED, "not_supported");
+		&house, courier_ask_vault(&house, &request), REFUSED, "policy_denied");
 	codec_free(revoke.job);
+	codec_free(begun);
+	cc_blob_free(&certificate);
+	OPENSSL_free(issuer);
+	OPENSSL_free(serial);
+	X509_free(x);
+}
 
+/* ---- operations of later ---- */
+
+static void operations_that_come_later_give_nothing(void **state)
+{
+	struct fixture_job j;
+	Vault__VaultRequest request = VAULT__VAULT_REQUEST__INIT;
+	Vault__ApproveOrphan orphan = VAULT__APPROVE_ORPHAN__INIT;
+
+	(void)state;
 	prepare(&j, "orphan");
 	Vault__VaultAnswer *begun = courier_begin_honest(&house, &j);
 	cc_blob certificate = issue(begun->begun->order, true);
@@ -429,6 +454,7 @@ int main(void)
 		cmocka_unit_test(a_repeated_job_gives_the_same_csr_and_the_same_certificate),
 		cmocka_unit_test(a_killed_keyvault_remembers_the_csr_of_a_job),
 		cmocka_unit_test(other_bytes_under_a_known_idempotency_key_are_refused),
+		cmocka_unit_test(a_certificate_that_the_keyvault_did_not_deliver_is_not_revoked),
 		cmocka_unit_test(operations_that_come_later_give_nothing),
 	};
 

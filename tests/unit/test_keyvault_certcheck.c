@@ -360,6 +360,19 @@ static void a_ca_certificate_is_refused(void **state)
 	check_changed(*state, set_extension, pair, "it is a CA's");
 }
 
+static void a_template_s_extension_passes(void **state)
+{
+	const char *name[] = {"1.3.6.1.4.1.311.20.2", "DER:1e080055007300650072"};
+	const char *id[] = {"1.3.6.1.4.1.311.21.7", "DER:300406022a03"};
+	const char *critical[] = {"1.3.6.1.4.1.311.21.7", "critical,DER:300406022a03"};
+
+	(void)OBJ_create(name[0], "templateName", "templateName");
+	(void)OBJ_create(id[0], "templateId", "templateId");
+	check_changed(*state, set_extension, name, NULL);
+	check_changed(*state, set_extension, id, NULL);
+	check_changed(*state, set_extension, critical, "critical extension");
+}
+
 static void no_basic_constraints_pass(void **state)
 {
 	const char *pair[] = {"basicConstraints", NULL};
@@ -576,6 +589,7 @@ int main(void)
 		WITH_RIG(an_extension_twice_is_refused),
 		WITH_RIG(a_ca_certificate_is_refused),
 		WITH_RIG(no_basic_constraints_pass),
+		WITH_RIG(a_template_s_extension_passes),
 		WITH_RIG(usages_beyond_the_template_are_refused),
 		WITH_RIG(any_eku_is_refused_even_where_the_template_lists_it),
 		WITH_RIG(a_validity_beyond_the_request_is_refused),

@@ -185,17 +185,45 @@ static void sid_template_and_smime_capabilities_stand_where_they_were_asked_for(
 	X509_REQ_free(req);
 }
 
+static void a_template_of_version_two_stands_as_identifier_and_version(void **state)
+{
+	static const uint8_t expected[] = {
+		0x30, 0x0a, 0x06, 0x02, 0x2a, 0x03, 0x02, 0x01, 0x64, 0x02, 0x01, 0x03};
+	const struct names_template id = {.oid = cc_view_text("1.2.3"), .major = 100, .minor = 3};
+	STACK_OF(X509_EXTENSION) * list;
+	const ASN1_OCTET_STRING *data;
+	struct rig rig;
+	X509_REQ *req;
+	int at;
+
+	(void)state;
+	rig_make(&rig);
+	rig.request.template_id = &id;
+	req = made(&rig, CERTQ__KEY_TYPE__KEY_EC_P256);
+	list = X509_REQ_get_extensions(req);
+	at = find(list, "1.3.6.1.4.1.311.21.7");
+	assert_true(at >= 0);
+	data = X509_EXTENSION_get_data(sk_X509_EXTENSION_value(list, at));
+	assert_int_equal(ASN1_STRING_length(data), (int)sizeof(expected));
+	assert_memory_equal(ASN1_STRING_get0_data(data), expected, sizeof(expected));
+	assert_int_equal(find(list, "1.3.6.1.4.1.311.20.2"), -1);
+	sk_X509_EXTENSION_pop_free(list, X509_EXTENSION_free);
+	X509_REQ_free(req);
+}
+
 static void each_kind_of_key_signs_with_its_digest(void **state)
 {
 	static const struct {
 		Certq__KeyType type;
 		int signature;
 	} cases[] = {{CERTQ__KEY_TYPE__KEY_RSA_2048, NID_sha256WithRSAEncryption},
+		{CERTQ__KEY_TYPE__KEY_RSA_3072, NID_sha256WithRSAEncryption},
+		{CERTQ__KEY_TYPE__KEY_RSA_4096, NID_sha256WithRSAEncryption},
 		{CERTQ__KEY_TYPE__KEY_EC_P256, NID_ecdsa_with_SHA256},
 		{CERTQ__KEY_TYPE__KEY_EC_P384, NID_ecdsa_with_SHA384}};
 
 	(void)state;
-	for (size_t i = 0; i < 3; i++) {
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		struct rig rig;
 		X509_REQ *req;
 
@@ -240,7 +268,7 @@ static void what_does_not_parse_makes_no_request(void **state)
 	assert_int_equal(judge(&rig), CC_MALFORMED);
 	rig_make(&rig);
 	rig.request.template_name = cc_view_text("Us\ner");
-	assert_int_equal(judge(&rig), CC_CONFIG);
+	assert_int_equal(judge(&rig), CC_MALFORMED);
 }
 
 int main(void)
@@ -251,6 +279,7 @@ int main(void)
 		cmocka_unit_test(an_empty_subject_makes_the_alternative_names_critical),
 		cmocka_unit_test(
 			sid_template_and_smime_capabilities_stand_where_they_were_asked_for),
+		cmocka_unit_test(a_template_of_version_two_stands_as_identifier_and_version),
 		cmocka_unit_test(each_kind_of_key_signs_with_its_digest),
 		cmocka_unit_test(what_does_not_parse_makes_no_request),
 	};

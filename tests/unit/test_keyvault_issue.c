@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/role.h"
+#include "keyvault/certcheck.h"
 #include "keyvault/pfx.h"
 #include "keyvault/sealer.h"
 #include "proto/codec.h"
@@ -19,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 struct rig {
@@ -251,6 +253,48 @@ static void the_order_carries_the_configured_strings(void **state)
 	assert_true(text_equal(codec_view(begun->begun->cas[1]), "backup-ca"));
 	codec_free(order);
 	codec_free(begun);
+}
+
+/* The hint of a certificate made for 90 days; 0: none. */
+static int64_t hint(struct rig *rig, const char *key, uint32_t percent, int64_t *ret_end_s)
+{
+	rig->job.doc.idempotency_key = codec_text(key);
+	rig->job.issue.renew_percent = percent;
+	Vault__VaultAnswer *begun = begin_ok(rig);
+	cc_blob leaf = fixture_ca_issue(
+		&rig->v.ca, codec_view(begun->begun->csr), "clientAuth", 90 * 86400, NULL, NULL);
+	Vault__VaultAnswer *finished = fixture_vault_finish(
+		&rig->v, codec_view(begun->begun->ticket), "corp-ca", cc_blob_view(&leaf));
+	Certq__ResultDocument *result = NULL;
+	X509 *certificate = NULL;
+	struct tm end;
+	int64_t at_s;
+
+	assert_int_equal(finished->status, VAULT__VAULT_STATUS__VAULT_OK);
+	assert_int_equal(codec_decode_document(&certq__result_document__descriptor,
+				 codec_view(finished->result->result->body), 65536, &result),
+		CC_OK);
+	assert_int_equal(certcheck_parse(cc_blob_view(&leaf), &certificate), CC_OK);
+	assert_int_equal(ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &end), 1);
+	*ret_end_s = (int64_t)timegm(&end);
+	at_s = result->renew_at_s;
+	X509_free(certificate);
+	codec_free(result);
+	codec_free(finished);
+	codec_free(begun);
+	cc_blob_free(&leaf);
+	return at_s;
+}
+
+static void the_result_says_when_to_renew(void **state)
+{
+	int64_t end_s = 0, at_s = hint(*state, "r-0", 0, &end_s);
+
+	assert_int_equal(at_s, 0);
+	at_s = hint(*state, "r-20", 20, &end_s);
+	assert_in_range(end_s - at_s, 18 * 86400, 18 * 86400 + 3600);
+	at_s = hint(*state, "r-99", 99, &end_s);
+	assert_in_range(end_s - at_s, 90 * 86400 * 99 / 100, 90 * 86400 * 99 / 100 + 3600);
 }
 
 /* ---- once and only once ---- */
@@ -789,6 +833,7 @@ int main(void)
 		WITH_RIG(an_rsa_key_and_the_other_seal_work_too),
 		WITH_RIG(keys_from_the_pool_are_used_once),
 		WITH_RIG(the_order_carries_the_configured_strings),
+		WITH_RIG(the_result_says_when_to_renew),
 		WITH_RIG(the_same_job_gives_the_same_csr_and_ticket),
 		WITH_RIG(the_same_job_gives_the_same_csr_after_a_restart),
 		WITH_RIG(two_at_once_get_one_csr),

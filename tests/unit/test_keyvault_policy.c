@@ -203,6 +203,136 @@ static void a_type_that_the_profile_leaves_out_is_denied(void **state)
 	assert_int_equal(judge(rig), CC_OK);
 }
 
+static cc_err use_profile(struct rig *rig, const char *more)
+{
+	char *line =
+		cc_asprintf("ca_profiles: {corp-user: {cas: [corp-ca], template: User, key_types: "
+			    "[ec-p256], eku: [1.3.6.1.5.5.7.3.2], key_usage: "
+			    "[digitalSignature], max_validity: 365d, %s}}",
+			more);
+	cc_err err;
+
+	policy_free(rig->policy);
+	rig->policy = NULL;
+	err = parse(line, &rig->policy);
+	free(line);
+	return err;
+}
+
+static void judge_name(struct rig *rig, Certq__AltType type, const char *value, cc_err expected)
+{
+	rig->job.san[0].type = type;
+	rig->job.san[0].value = codec_text(value);
+	if (judge(rig) != expected)
+		fail_msg("%s", value);
+}
+
+static void a_uri_is_allowed_by_its_beginning_or_as_a_whole(void **state)
+{
+	const Certq__AltType uri = CERTQ__ALT_TYPE__ALT_URI;
+	struct rig *rig = *state;
+
+	assert_int_equal(use_profile(rig, "san: {uri: ['https://contoso.com/users/', "
+					  "'https://contoso.com', 'urn:uuid:']}"),
+		CC_OK);
+	judge_name(rig, uri, "https://contoso.com/users/alice", CC_OK);
+	judge_name(rig, uri, "https://contoso.com", CC_OK);
+	judge_name(rig, uri, "urn:uuid:0f3a6d3c", CC_OK);
+	judge_name(rig, uri, "https://contoso.com.evil", CC_DENIED);
+	judge_name(rig, uri, "https://contoso.com/admins/alice", CC_DENIED);
+	judge_name(rig, uri, "HTTPS://contoso.com/users/alice", CC_DENIED);
+	judge_name(rig, uri, "urn:uui", CC_DENIED);
+	judge_name(rig, uri, "", CC_DENIED);
+	judge_name(rig, CERTQ__ALT_TYPE__ALT_IP, "10.0.0.1", CC_DENIED);
+}
+
+static void an_address_is_allowed_by_its_network(void **state)
+{
+	const Certq__AltType ip = CERTQ__ALT_TYPE__ALT_IP;
+	struct rig *rig = *state;
+
+	assert_int_equal(use_profile(rig, "san: {ip: [10.16.0.0/12, 192.168.1.7, '2001:db8::/33', "
+					  "'::1']}"),
+		CC_OK);
+	judge_name(rig, ip, "10.31.255.255", CC_OK);
+	judge_name(rig, ip, "10.32.0.0", CC_DENIED);
+	judge_name(rig, ip, "10.15.255.255", CC_DENIED);
+	judge_name(rig, ip, "192.168.1.7", CC_OK);
+	judge_name(rig, ip, "192.168.1.6", CC_DENIED);
+	judge_name(rig, ip, "2001:db8:7fff::1", CC_OK);
+	judge_name(rig, ip, "2001:db8:8000::1", CC_DENIED);
+	judge_name(rig, ip, "0:0:0:0:0:0:0:1", CC_OK);
+	judge_name(rig, ip, "::ffff:10.16.0.1", CC_DENIED);
+	judge_name(rig, ip, "10.16.0.1/12", CC_DENIED);
+	judge_name(rig, ip, "alice", CC_DENIED);
+	assert_int_equal(use_profile(rig, "san: {ip: [0.0.0.0/0]}"), CC_OK);
+	judge_name(rig, ip, "255.1.2.3", CC_OK);
+	judge_name(rig, ip, "::1", CC_DENIED);
+}
+
+static void what_a_request_says_of_its_template_is_the_profile_s(void **state)
+{
+	struct rig *rig = *state;
+
+	assert_int_equal(judge(rig), CC_OK);
+	assert_int_equal(rig->plan.template_extension.size, 0);
+	assert_null(rig->plan.template_id);
+	assert_int_equal(use_profile(rig, "san: {email: [contoso.com]}, templates: {vpn: VPN}, "
+					  "template_extension: v1"),
+		CC_OK);
+	assert_int_equal(judge(rig), CC_OK);
+	assert_true(text_equal(rig->plan.template_extension, "User"));
+	rig->job.issue.template_ = codec_text("vpn");
+	assert_int_equal(judge(rig), CC_OK);
+	assert_true(text_equal(rig->plan.template_extension, "VPN"));
+	assert_null(rig->plan.template_id);
+	rig->job.issue.template_ = codec_text("");
+	assert_int_equal(
+		use_profile(rig, "san: {email: [contoso.com]}, template_extension: v2, "
+				 "template_oid: 1.3.6.1.4.1.311.21.8.1.2, template_major: 0"),
+		CC_OK);
+	assert_int_equal(judge(rig), CC_OK);
+	assert_int_equal(rig->plan.template_extension.size, 0);
+	assert_true(text_equal(rig->plan.template_id->oid, "1.3.6.1.4.1.311.21.8.1.2"));
+	assert_int_equal(rig->plan.template_id->major, 0);
+	assert_int_equal(rig->plan.template_id->minor, -1);
+}
+
+static void a_profile_s_names_and_templates_that_cannot_be_are_told(void **state)
+{
+	static const struct {
+		const char *more, *words;
+	} cases[] = {
+		{"san: {ip: [10.1.0.0/8]}", "san.ip"},
+		{"san: {ip: [10.0.0.0/33]}", "san.ip"},
+		{"san: {ip: [localhost]}", "san.ip"},
+		{"san: {ip: [10.0.0.0/]}", "san.ip"},
+		{"san: {uri: [contoso.com]}", "san.uri"},
+		{"template_extension: v3", "none"},
+		{"template_extension: v2", "template_oid is missing"},
+		{"template_extension: v2, template_oid: User", "not a dotted OID"},
+		{"template_extension: v2, template_oid: 1.2.3, template_minor: 1",
+			"not without template_major"},
+		{"template_extension: v2, template_oid: 1.2.3, template_major: -1",
+			"template_major"},
+		{"template_extension: v2, template_oid: 1.2.3, template_major: 4294967296",
+			"template_major"},
+		{"template_extension: v2, template_oid: 1.2.3, templates: {a: b}",
+			"not together with templates"},
+		{"template_extension: v1, template_oid: 1.2.3", "are for template_extension: v2"},
+		{"template_extension: v1, templates: {a: \"\xf0\x9f\x94\x92\"}", "U+FFFF"},
+		{"template_oid: 1.2.3", "are for template_extension: v2"},
+	};
+	struct rig *rig = *state;
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		if (use_profile(rig, cases[i].more) == CC_OK ||
+			!strstr(cc_err_detail(CC_CONFIG), cases[i].words) ||
+			!strstr(cc_err_detail(CC_CONFIG), "policy.yaml:"))
+			fail_msg("%s: %s", cases[i].more, cc_err_detail(CC_CONFIG));
+	}
+}
+
 static void an_address_in_the_subject_is_under_the_same_rule(void **state)
 {
 	struct rig *rig = *state;
@@ -294,12 +424,32 @@ static void a_file_without_profiles_allows_nothing(void **state)
 	assert_int_equal(policy_judge_rewrap(rig->policy, &rig->job.rewrap, &seal), CC_DENIED);
 }
 
+static void revocations_are_of_our_own_unless_the_file_says_otherwise(void **state)
+{
+	struct rig *rig = *state;
+
+	assert_false(policy_revokes_any(rig->policy));
+	assert_int_equal(policy_limits(rig->policy)->revoke_per_day, 0);
+	policy_free(rig->policy);
+	rig->policy = NULL;
+	assert_int_equal(parse("revoke_scope: any", &rig->policy), CC_OK);
+	assert_true(policy_revokes_any(rig->policy));
+	policy_free(rig->policy);
+	rig->policy = NULL;
+	assert_int_equal(
+		parse("limits: {revoke_per_hour: 3, revoke_per_day: 20}", &rig->policy), CC_OK);
+	assert_int_equal(policy_limits(rig->policy)->revoke_per_hour, 3);
+	assert_int_equal(policy_limits(rig->policy)->revoke_per_day, 20);
+	assert_int_equal(policy_limits(rig->policy)->issue_per_hour, 0);
+}
+
 /* ---- the file ---- */
 
 static void mistakes_are_named_with_their_place(void **state)
 {
 	static const char *const lines[] = {
 		"device_keys: everybody",
+		"revoke_scope: everything",
 		"no_such_key: 1",
 		"version: 2",
 		"max_job_lifetime: 300d",
@@ -343,6 +493,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		WITH_RIG(an_allowed_job_gets_the_configured_strings_and_defaults),
 		WITH_RIG(a_template_in_a_job_is_a_lookup_key),
+		WITH_RIG(a_uri_is_allowed_by_its_beginning_or_as_a_whole),
+		WITH_RIG(an_address_is_allowed_by_its_network),
+		WITH_RIG(what_a_request_says_of_its_template_is_the_profile_s),
+		WITH_RIG(a_profile_s_names_and_templates_that_cannot_be_are_told),
 		WITH_RIG(names_below_the_suffixes_are_allowed),
 		WITH_RIG(a_seal_of_the_list_may_be_asked_for),
 		WITH_RIG(an_unknown_profile_is_denied),
@@ -358,6 +512,7 @@ int main(void)
 		WITH_RIG(a_job_that_lives_too_long_is_denied),
 		WITH_RIG(a_rewrap_needs_its_purpose_listed_and_a_binding),
 		WITH_RIG(a_file_without_profiles_allows_nothing),
+		WITH_RIG(revocations_are_of_our_own_unless_the_file_says_otherwise),
 		cmocka_unit_test(mistakes_are_named_with_their_place),
 	};
 

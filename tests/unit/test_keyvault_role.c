@@ -119,17 +119,11 @@ static void features_that_come_later_answer_not_supported(void **state)
 {
 	struct rig *rig = *state;
 	Vault__VaultRequest request = VAULT__VAULT_REQUEST__INIT;
-	Vault__ApproveRevoke revoke = VAULT__APPROVE_REVOKE__INIT;
 	Vault__ApproveOrphan orphan = VAULT__APPROVE_ORPHAN__INIT;
 
-	request.op_case = VAULT__VAULT_REQUEST__OP_APPROVE_REVOKE;
-	request.approve_revoke = &revoke;
-	Vault__VaultAnswer *answer = fixture_vault_ask(&rig->v, &request);
-	assert_int_equal(answer->status, VAULT__VAULT_STATUS__VAULT_NOT_SUPPORTED);
-	codec_free(answer);
 	request.op_case = VAULT__VAULT_REQUEST__OP_APPROVE_ORPHAN;
 	request.approve_orphan = &orphan;
-	answer = fixture_vault_ask(&rig->v, &request);
+	Vault__VaultAnswer *answer = fixture_vault_ask(&rig->v, &request);
 	assert_int_equal(answer->status, VAULT__VAULT_STATUS__VAULT_NOT_SUPPORTED);
 	codec_free(answer);
 }
