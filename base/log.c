@@ -1,6 +1,7 @@
 /*
  * Log: makes the line in a buffer on the stack and hands it over in one write, so that lines of
- * several processes and threads do not mix.  It allocates nothing: it has to work when memory is
+ * several processes and threads do not mix; where stderr is systemd's journal, journald gets it with
+ * its values as fields instead (base/log_journal.h).  It allocates nothing: it has to work when memory is
  * what has run out.
  *
  * What comes from outside cannot forge a line or a field, or steer a terminal: control characters,
@@ -8,6 +9,7 @@
  */
 #include "base/log.h"
 #include "base/clock.h"
+#include "base/log_journal.h"
 #include "base/text.h"
 #include <assert.h>
 #include <ctype.h>
@@ -15,6 +17,7 @@
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -71,6 +74,7 @@ void log_init(const char *role, enum log_format format, enum log_level least)
 	(void)snprintf(log_role, sizeof(log_role), "%s", role != NULL ? role : "");
 	log_format = format;
 	log_least = least;
+	(void)log_journal_open(STDERR_FILENO, getenv("JOURNAL_STREAM"), LOG_JOURNAL_SOCKET);
 }
 
 struct line {
@@ -78,6 +82,7 @@ struct line {
 	bool cut; /* something did not fit; nothing more is added */
 	size_t used;
 	char text[LINE_SIZE];
+	struct log_journal_entry *journal; /* NULL: stderr is not the journal */
 };
 
 /* All of it or nothing. */
@@ -155,6 +160,8 @@ static void put_string(struct line *l, const char *key, cc_view value)
 
 	if (value.size == 0)
 		return;
+	if (l->journal != NULL)
+		log_journal_field(l->journal, key, value);
 	bool quoted = l->json || needs_quotes(value);
 	size_t before = l->used;
 	put_key(l, key);
@@ -177,6 +184,8 @@ static void put_number(struct line *l, const char *key, const char *digits)
 {
 	size_t before = l->used;
 
+	if (l->journal != NULL)
+		log_journal_field(l->journal, key, cc_view_text(digits));
 	put_key(l, key);
 	put_text(l, digits);
 	if (l->cut)
@@ -245,14 +254,17 @@ static void put_time(struct line *l)
 	put_string(l, "time", cc_view_text(with_ms));
 }
 
-static void put_head(struct line *l, const struct event_info *info)
+static void put_head(
+	struct line *l, const struct event_info *info, struct log_journal_entry *journal)
 {
 	static const char *const levels[] = {"debug", "info", "notice", "warning", "error"};
 	char number[16];
 
 	if (l->json)
 		put(l, "{", 1);
+	l->journal = NULL; /* it has a clock of its own */
 	put_time(l);
+	l->journal = journal;
 	put_string(l, "level", cc_view_text(levels[info->level]));
 	(void)snprintf(number, sizeof(number), "%u", (unsigned)info->number);
 	put_number(l, "event", number);
@@ -276,6 +288,7 @@ void log_write(event_id event, const struct log_value *values, size_t count)
 {
 	const struct event_info *info = event_find((uint32_t)event);
 	int saved = errno;
+	struct log_journal_entry entry;
 	struct line l;
 
 	assert(info != NULL);
@@ -284,11 +297,16 @@ void log_write(event_id event, const struct log_value *values, size_t count)
 	l.json = log_format == LOG_JSON;
 	l.cut = false;
 	l.used = 0;
-	put_head(&l, info);
+	if (log_journal_is_open())
+		log_journal_begin(&entry, info->level);
+	put_head(&l, info, log_journal_is_open() ? &entry : NULL);
 	for (size_t i = 0; i < count; i++)
 		put_value(&l, &values[i]);
 	put_end(&l);
+	if (l.journal != NULL && log_journal_send(&entry, cc_view_of(l.text, l.used - 1)))
+		goto out;
 	while (write(STDERR_FILENO, l.text, l.used) < 0 && errno == EINTR)
 		; /* nobody is left to tell of any other failure */
+out:
 	errno = saved;
 }

@@ -33,7 +33,8 @@ struct event_info {
 const struct event_info *event_find(uint32_t number);
 const struct event_info *event_at(size_t index); /* in order; NULL after the last */
 
-/* Once at start, before threads; `role` is copied. */
+/* Once at start, before threads; `role` is copied.  Where stderr is systemd's journal
+ * (JOURNAL_STREAM), events go there as native fields: base/log_journal.h. */
 void log_init(const char *role, enum log_format format, enum log_level least);
 
 /* A value: LV_TEXT("ca", name), LV_VIEW("reason", view), LV_U64("n", 3), LV_HEX("spki", view),

@@ -18,7 +18,7 @@ static int usage(FILE *to, int status)
 		    "Makes the local CA of ca.d/NAME.yaml and pins its root in pins.yaml.\n"
 		    "  --subject DN  RFC 4514 name of the root (default CN=NAME)\n"
 		    "  --days N      lifetime of the root (default 3650)\n"
-		    "  --key TYPE    rsa-3072, rsa-4096, ec-p256 or ec-p384 (default ec-p384)\n");
+		    "  --key TYPE    rsa-3072 (default), rsa-4096, ec-p256 or ec-p384\n");
 	return status;
 }
 

@@ -446,7 +446,8 @@ int command_enroll(struct ctl *c, int argc, char **argv)
 		bool help = option == 'h';
 		fprintf(help ? stdout : stderr,
 			"usage: certconnectorctl enroll --token-file FILE\n"
-			"FILE holds the token that `certqueuectl token new` printed; mode 0600.  "
+			"FILE holds the token that `certqueuectl token connector` made; mode 0600. "
+			" "
 			"Run as root or\n"
 			"as the owner of the state directory, while certconnectord runs.\n");
 		return help ? EXIT_OK : EXIT_USAGE;
