@@ -96,6 +96,15 @@ void gateway_message_handle(struct gateway_session *s, Certq__Envelope *envelope
 Certq__CertificateId *gateway_message_winner(
 	const struct store_certificate *from, Certq__CertificateId *room);
 Certq__JobVerdict gateway_message_verdict(enum store_result result);
+/* The store's verdicts as rows of a message; they point into the room and into `items`. */
+struct gateway_verdicts {
+	Certq__HeldVerdict rows[STORE_HELD_MAX];
+	Certq__HeldVerdict *list[STORE_HELD_MAX];
+	Certq__CertificateId winners[STORE_HELD_MAX];
+	size_t count;
+};
+void gateway_message_verdicts(
+	const struct store_item_verdict *items, size_t count, struct gateway_verdicts *ret);
 /* The store could not do its work for this session: the connector shall connect again. */
 void gateway_message_store_failed(struct gateway_session *s, cc_err err);
 /* True for an answer that ends the session, which has been done then. */

@@ -33,24 +33,11 @@ static void send_extend_ack(struct gateway_session *s, const struct store_extend
 {
 	Certq__Envelope envelope = CERTQ__ENVELOPE__INIT;
 	Certq__LeaseExtendAck ack = CERTQ__LEASE_EXTEND_ACK__INIT;
-	Certq__HeldVerdict rows[STORE_HELD_MAX];
-	Certq__HeldVerdict *list[STORE_HELD_MAX];
-	Certq__CertificateId winners[STORE_HELD_MAX];
-	size_t n = out->count < STORE_HELD_MAX ? out->count : STORE_HELD_MAX;
+	struct gateway_verdicts verdicts;
 
-	for (size_t i = 0; i < n; i++) {
-		const struct store_item_verdict *item = &out->items[i];
-
-		certq__held_verdict__init(&rows[i]);
-		rows[i].job_id = codec_bytes(item->job_id);
-		rows[i].epoch = item->epoch;
-		rows[i].verdict = gateway_message_verdict(item->result);
-		rows[i].lease_ms = (uint32_t)item->lease_ms;
-		rows[i].winner = gateway_message_winner(&item->winner, &winners[i]);
-		list[i] = &rows[i];
-	}
-	ack.n_verdicts = n;
-	ack.verdicts = list;
+	gateway_message_verdicts(out->items, out->count, &verdicts);
+	ack.n_verdicts = verdicts.count;
+	ack.verdicts = verdicts.list;
 	envelope.body_case = CERTQ__ENVELOPE__BODY_LEASE_EXTEND_ACK;
 	envelope.lease_extend_ack = &ack;
 	gateway_session_send(s, &envelope);

@@ -140,6 +140,23 @@ Certq__JobVerdict gateway_message_verdict(enum store_result result)
 	}
 }
 
+void gateway_message_verdicts(
+	const struct store_item_verdict *items, size_t count, struct gateway_verdicts *ret)
+{
+	ret->count = count < STORE_HELD_MAX ? count : STORE_HELD_MAX;
+	for (size_t i = 0; i < ret->count; i++) {
+		Certq__HeldVerdict *row = &ret->rows[i];
+
+		certq__held_verdict__init(row);
+		row->job_id = codec_bytes(items[i].job_id);
+		row->epoch = items[i].epoch;
+		row->verdict = gateway_message_verdict(items[i].result);
+		row->lease_ms = (uint32_t)items[i].lease_ms;
+		row->winner = gateway_message_winner(&items[i].winner, &ret->winners[i]);
+		ret->list[i] = row;
+	}
+}
+
 void gateway_message_store_failed(struct gateway_session *s, cc_err err)
 {
 	log_event(EV_CONNECTOR_REFUSED, LV_TEXT("tenant", s->who.tenant),

@@ -165,24 +165,11 @@ static void send_verdicts(struct gateway_session *s, const struct store_session_
 {
 	Certq__Envelope envelope = CERTQ__ENVELOPE__INIT;
 	Certq__HeldVerdicts message = CERTQ__HELD_VERDICTS__INIT;
-	Certq__HeldVerdict rows[STORE_HELD_MAX];
-	Certq__HeldVerdict *list[STORE_HELD_MAX];
-	Certq__CertificateId winners[STORE_HELD_MAX];
-	size_t n = out->count < STORE_HELD_MAX ? out->count : STORE_HELD_MAX;
+	struct gateway_verdicts verdicts;
 
-	for (size_t i = 0; i < n; i++) {
-		const struct store_item_verdict *item = &out->items[i];
-
-		certq__held_verdict__init(&rows[i]);
-		rows[i].job_id = codec_bytes(item->job_id);
-		rows[i].epoch = item->epoch;
-		rows[i].verdict = gateway_message_verdict(item->result);
-		rows[i].lease_ms = (uint32_t)item->lease_ms;
-		rows[i].winner = gateway_message_winner(&item->winner, &winners[i]);
-		list[i] = &rows[i];
-	}
-	message.n_verdicts = n;
-	message.verdicts = list;
+	gateway_message_verdicts(out->items, out->count, &verdicts);
+	message.n_verdicts = verdicts.count;
+	message.verdicts = verdicts.list;
 	envelope.body_case = CERTQ__ENVELOPE__BODY_HELD_VERDICTS;
 	envelope.held_verdicts = &message;
 	gateway_session_send(s, &envelope);

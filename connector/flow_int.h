@@ -132,6 +132,11 @@ void flow_take_refusal(
 	struct flow *f, struct job *job, const Vault__VaultAnswer *answer); /* refusal.c */
 /* The keyvault died, or did not answer, while it had this job, which has no claim yet. */
 void flow_vault_failed(struct flow *f, struct job *job, cc_err err);
+/* A call for a RECEIVED job was made, or could not be: then again later. */
+void flow_vault_asked(struct flow *f, struct job *job, struct flow_ref *ref, cc_err err);
+/* Its answer came: the job when that is what was wanted.  Everything else is dealt with, NULL. */
+struct job *flow_vault_answered(struct flow_ref *ref, cc_err err, const Vault__VaultAnswer *answer,
+	Vault__VaultAnswer__AnswerCase wanted, struct flow **ret_flow);
 /* Whether this job may be with the keyvault now: those that were there when one died go one by one. */
 bool flow_vault_is_free(const struct flow *f, const struct job *job);
 /* Public keys and profiles changed, or the session is new. */

@@ -93,3 +93,36 @@ void flow_vault_failed(struct flow *f, struct job *job, cc_err err)
 	else
 		flow_retry(f, job, 0);
 }
+
+void flow_vault_asked(struct flow *f, struct job *job, struct flow_ref *ref, cc_err err)
+{
+	if (err != CC_OK) {
+		flow_ref_cancel(ref);
+		flow_retry(f, job, 0);
+	} else if (job->vault_deaths > 0) {
+		f->suspects++;
+	}
+}
+
+struct job *flow_vault_answered(struct flow_ref *ref, cc_err err, const Vault__VaultAnswer *answer,
+	Vault__VaultAnswer__AnswerCase wanted, struct flow **ret_flow)
+{
+	struct flow *f = NULL;
+
+	if (ref->job->vault_deaths > 0)
+		ref->flow->suspects--;
+	struct job *job = flow_ref_end(ref, &f);
+	if (job == NULL || job->nack.reason != 0 ||
+		!flow_is(job, JOURNAL__JOB_STATE__STATE_RECEIVED))
+		return NULL; /* given back, or gone, while the keyvault was at it */
+	if (err != CC_OK) {
+		flow_vault_failed(f, job, err);
+		return NULL;
+	}
+	if (answer->status != VAULT__VAULT_STATUS__VAULT_OK || answer->answer_case != wanted) {
+		flow_take_refusal(f, job, answer);
+		return NULL;
+	}
+	*ret_flow = f;
+	return job;
+}

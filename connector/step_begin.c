@@ -146,20 +146,11 @@ static void take_begun(struct flow *f, struct job *job, const Vault__BegunIssue 
 static void on_begun(void *arg, cc_err err, const Vault__VaultAnswer *answer)
 {
 	struct flow *f = NULL;
-	struct job *job = ((struct flow_ref *)arg)->job;
-	if (job->vault_deaths > 0)
-		((struct flow_ref *)arg)->flow->suspects--;
-	job = flow_ref_end(arg, &f);
-	if (job == NULL || job->nack.reason != 0 ||
-		!flow_is(job, JOURNAL__JOB_STATE__STATE_RECEIVED))
-		return;
-	if (err != CC_OK)
-		flow_vault_failed(f, job, err);
-	else if (answer->status == VAULT__VAULT_STATUS__VAULT_OK &&
-		 answer->answer_case == VAULT__VAULT_ANSWER__ANSWER_BEGUN)
+	struct job *job =
+		flow_vault_answered(arg, err, answer, VAULT__VAULT_ANSWER__ANSWER_BEGUN, &f);
+
+	if (job != NULL)
 		take_begun(f, job, answer->begun);
-	else
-		flow_take_refusal(f, job, answer);
 }
 
 void step_begin(struct flow *f, struct job *job)
@@ -173,11 +164,6 @@ void step_begin(struct flow *f, struct job *job)
 		return;
 	}
 	struct flow_ref *ref = flow_ref_new(f, job);
-	if (vault_client_begin_issue(f->vault, job->delivery, on_begun, ref) != CC_OK) {
-		flow_ref_cancel(ref);
-		flow_retry(f, job, 0);
-		return;
-	}
-	if (job->vault_deaths > 0)
-		f->suspects++;
+	flow_vault_asked(
+		f, job, ref, vault_client_begin_issue(f->vault, job->delivery, on_begun, ref));
 }

@@ -122,29 +122,17 @@ static void take_order(struct flow *f, struct job *job, const Certq__SignedDocum
 
 static void on_approved(void *arg, cc_err err, const Vault__VaultAnswer *answer)
 {
-	struct flow_ref *ref = arg;
 	struct flow *f = NULL;
-	if (ref->job->vault_deaths > 0)
-		ref->flow->suspects--;
-	struct job *job = flow_ref_end(ref, &f);
-	if (job == NULL || is_over(job))
-		return;
-	if (err != CC_OK)
-		flow_vault_failed(f, job, err);
-	else if (answer->status == VAULT__VAULT_STATUS__VAULT_OK &&
-		 answer->answer_case == VAULT__VAULT_ANSWER__ANSWER_ORDER)
+	struct job *job =
+		flow_vault_answered(arg, err, answer, VAULT__VAULT_ANSWER__ANSWER_ORDER, &f);
+
+	if (job != NULL)
 		take_order(f, job, answer->order);
-	else
-		flow_take_refusal(f, job, answer);
 }
 
 void step_revoke(struct flow *f, struct job *job)
 {
 	struct flow_ref *ref = flow_ref_new(f, job);
-	if (vault_client_approve_revoke(f->vault, job->delivery, on_approved, ref) != CC_OK) {
-		flow_ref_cancel(ref);
-		flow_retry(f, job, 0);
-	} else if (job->vault_deaths > 0) {
-		f->suspects++;
-	}
+	flow_vault_asked(f, job, ref,
+		vault_client_approve_revoke(f->vault, job->delivery, on_approved, ref));
 }

@@ -12,30 +12,11 @@ enum { CHAIN_CERTIFICATES_MAX = 8, CHAIN_BYTES_MAX = 48 * 1024 };
 static void on_answer(void *arg, cc_err err, const Vault__VaultAnswer *answer)
 {
 	struct flow *f = NULL;
-	struct job *job = ((struct flow_ref *)arg)->job;
-	if (job->vault_deaths > 0)
-		((struct flow_ref *)arg)->flow->suspects--;
-	job = flow_ref_end(arg, &f);
-	if (job == NULL || job->nack.reason != 0 ||
-		!flow_is(job, JOURNAL__JOB_STATE__STATE_RECEIVED))
-		return;
-	if (err != CC_OK)
-		flow_vault_failed(f, job, err);
-	else if (answer->status == VAULT__VAULT_STATUS__VAULT_OK &&
-		 answer->answer_case == VAULT__VAULT_ANSWER__ANSWER_RESULT)
-		flow_succeed(f, job, answer->result);
-	else
-		flow_take_refusal(f, job, answer);
-}
+	struct job *job =
+		flow_vault_answered(arg, err, answer, VAULT__VAULT_ANSWER__ANSWER_RESULT, &f);
 
-static void begun(struct flow *f, struct job *job, struct flow_ref *ref, cc_err err)
-{
-	if (err != CC_OK) {
-		flow_ref_cancel(ref);
-		flow_retry(f, job, 0);
-	} else if (job->vault_deaths > 0) {
-		f->suspects++;
-	}
+	if (job != NULL)
+		flow_succeed(f, job, answer->result);
 }
 
 /* ---- chain ---- */
@@ -61,7 +42,7 @@ static void on_chain(void *arg, cc_err err, const Ca__CaAnswer *answer)
 		return;
 	}
 	struct flow_ref *ref = flow_ref_new(f, job);
-	begun(f, job, ref,
+	flow_vault_asked(f, job, ref,
 		vault_client_chain_result(f->vault, job->delivery, job_ca(job), answer->chain,
 			answer->n_chain, on_answer, ref));
 }
@@ -119,7 +100,7 @@ static void begin_chain(struct flow *f, struct job *job)
 static void begin_rewrap(struct flow *f, struct job *job)
 {
 	struct flow_ref *ref = flow_ref_new(f, job);
-	begun(f, job, ref, vault_client_rewrap(f->vault, job->delivery, on_answer, ref));
+	flow_vault_asked(f, job, ref, vault_client_rewrap(f->vault, job->delivery, on_answer, ref));
 }
 
 void step_simple(struct flow *f, struct job *job)

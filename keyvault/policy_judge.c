@@ -283,6 +283,15 @@ out:
 	return err;
 }
 
+/* What a profile gives when a job names no usage: an EC key enciphers nothing (RFC 8813 section 3). */
+static uint32_t default_usage(uint32_t usage, Certq__KeyType type)
+{
+	const uint32_t enciphering = 1u << 2 | 1u << 3; /* keyEncipherment, dataEncipherment */
+	bool ec = type == CERTQ__KEY_TYPE__KEY_EC_P256 || type == CERTQ__KEY_TYPE__KEY_EC_P384;
+
+	return ec && (usage & ~enciphering) != 0 ? usage & ~enciphering : usage;
+}
+
 static cc_err plan_usages(
 	const struct policy_profile *profile, const Certq__Issue *issue, struct policy_plan *plan)
 {
@@ -304,7 +313,9 @@ static cc_err plan_usages(
 	plan->eku_count = issue->n_eku > 0 ? issue->n_eku : fallback->count;
 	plan->eku_allowed = profile->eku.items;
 	plan->eku_allowed_count = profile->eku.count;
-	plan->key_usage = issue->key_usage != 0 ? issue->key_usage : profile->key_usage;
+	plan->key_usage = issue->key_usage != 0
+				  ? issue->key_usage
+				  : default_usage(profile->key_usage, issue->key_type);
 	plan->key_usage_allowed = profile->key_usage;
 out:
 	return err;

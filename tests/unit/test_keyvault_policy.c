@@ -72,6 +72,7 @@ static void an_allowed_job_gets_the_configured_strings_and_defaults(void **state
 {
 	struct rig *rig = *state;
 
+	rig->job.issue.key_type = CERTQ__KEY_TYPE__KEY_RSA_2048;
 	assert_int_equal(judge(rig), CC_OK);
 	assert_string_equal(rig->plan.template_name, "user-template");
 	assert_string_equal(policy_profile_ca(rig->plan.profile, 0), "corp-ca");
@@ -82,6 +83,18 @@ static void an_allowed_job_gets_the_configured_strings_and_defaults(void **state
 	assert_int_equal(rig->plan.key_usage, 1u << 0 | 1u << 2);
 	assert_int_equal(rig->plan.seal, CERTQ__SEAL__SEAL_CMS_AUTH);
 	assert_int_equal(rig->plan.pfx_profile, CERTQ__PFX_PROFILE__PFX_MODERN);
+}
+
+static void an_ec_key_is_not_given_an_enciphering_usage_unasked(void **state)
+{
+	struct rig *rig = *state;
+
+	rig->job.issue.key_type = CERTQ__KEY_TYPE__KEY_EC_P256;
+	assert_int_equal(judge(rig), CC_OK);
+	assert_int_equal(rig->plan.key_usage, 1u << 0);
+	rig->job.issue.key_usage = 1u << 2; /* asked for: the profile allows it */
+	assert_int_equal(judge(rig), CC_OK);
+	assert_int_equal(rig->plan.key_usage, 1u << 2);
 }
 
 static void a_template_in_a_job_is_a_lookup_key(void **state)
@@ -492,6 +505,7 @@ int main(void)
 #define WITH_RIG(test) cmocka_unit_test_setup_teardown(test, rig_new, rig_free)
 	const struct CMUnitTest tests[] = {
 		WITH_RIG(an_allowed_job_gets_the_configured_strings_and_defaults),
+		WITH_RIG(an_ec_key_is_not_given_an_enciphering_usage_unasked),
 		WITH_RIG(a_template_in_a_job_is_a_lookup_key),
 		WITH_RIG(a_uri_is_allowed_by_its_beginning_or_as_a_whole),
 		WITH_RIG(an_address_is_allowed_by_its_network),

@@ -123,6 +123,9 @@ static void a_path_is_matched_part_by_part(void **state)
 		find(HTTP_POST, "/v1/tenants/contoso/user-pfx:deliver")->handle, http_deliver_post);
 	assert_ptr_equal(find(HTTP_POST, "/v1/tenants/contoso/user-pfx")->handle, http_pfx_post);
 	assert_ptr_equal(find(HTTP_GET, "/v1/health")->handle, http_admin_health);
+	assert_ptr_equal(find(HTTP_POST, "/v1/tenants/contoso/jobs/job_1:cancel")->handle,
+		http_steps_cancel);
+	assert_string_equal(params[1], "job_1");
 }
 
 static void other_paths_and_methods_match_nothing(void **state)
@@ -133,8 +136,9 @@ static void other_paths_and_methods_match_nothing(void **state)
 	assert_null(find(HTTP_POST, "/v1/health"));
 	assert_null(find(HTTP_GET, "/v1/tenants//jobs/x"));
 	assert_null(find(HTTP_GET, "/v1/tenants/contoso/jobs/"));
-	assert_null(find(HTTP_POST, "/v1/tenants/contoso/jobs/job_1:cancel"));
-	assert_null(find(HTTP_DELETE, "/v1/tenants/contoso/user-pfx/x"));
+	assert_null(find(HTTP_POST, "/v1/tenants/contoso/jobs/job_1:resurrect"));
+	assert_null(find(HTTP_GET, "/v1/tenants/contoso/jobs/job_1/cancel"));
+	assert_null(find(HTTP_DELETE, "/v1/tenants/contoso/jobs/x"));
 	assert_null(find(HTTP_GET, "/v1/tenants/contoso/jobs/"
 				   "a-part-that-is-longer-than-the-room-that-was-given-for-it"));
 }
