@@ -173,6 +173,7 @@ static void a_file_of_someone_else_is_refused(void **state)
 	(void)state;
 	if (geteuid() != 0) {
 		free(path);
+		print_message("SKIPPED: needs root, to make a file of someone else\n");
 		skip();
 	}
 	assert_int_equal(chown(path, 12345, 12345), 0);

@@ -108,8 +108,10 @@ static void run_child(void (*fn)(void))
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_true(WIFEXITED(status));
-	if (WEXITSTATUS(status) == EXIT_NO_LANDLOCK)
+	if (WEXITSTATUS(status) == EXIT_NO_LANDLOCK) {
+		print_message("SKIPPED: this kernel has no Landlock\n");
 		skip();
+	}
 	assert_int_equal(WEXITSTATUS(status), 0);
 }
 
@@ -207,8 +209,10 @@ static void try_change_user(void)
 static void root_becomes_the_user_for_good(void **state)
 {
 	(void)state;
-	if (geteuid() != 0)
+	if (geteuid() != 0) {
+		print_message("SKIPPED: changing the user needs root\n");
 		skip();
+	}
 	run_child(try_change_user);
 }
 
