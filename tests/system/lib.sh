@@ -3,6 +3,8 @@
 set -euo pipefail
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 build=$1
+# a Java program leaves a folder in /tmp otherwise
+export JAVA_TOOL_OPTIONS=-XX:-UsePerfData
 . "$top/deploy/stage.sh"
 . "$top/deploy/main-job.sh"
 
