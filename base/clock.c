@@ -3,6 +3,7 @@
  */
 #include "base/clock.h"
 #include "base/err.h"
+#include <openssl/asn1.h>
 #include <stdatomic.h>
 #include <time.h>
 
@@ -31,6 +32,13 @@ int64_t clock_boottime_ms(void)
 int64_t clock_realtime_s(void)
 {
 	return clock_realtime_ms() / 1000;
+}
+
+int64_t clock_asn1_s(const ASN1_TIME *time)
+{
+	struct tm parts;
+
+	return ASN1_TIME_to_tm(time, &parts) == 1 ? (int64_t)timegm(&parts) : -1;
 }
 
 void clock_shift_for_test(int64_t realtime_ms, int64_t boottime_ms)

@@ -31,9 +31,11 @@ struct committer {
 	struct loop_wake *wake;
 	pthread_t thread;
 	bool thread_runs;
+	enum crashpoint before, after; /* a commit */
 
 	commit_fatal fatal;
 	void *fatal_arg;
+	commit_drop drop;
 	loop_fn on_batch;
 	void *on_batch_arg;
 	size_t waiting; /* loop's thread */
@@ -78,12 +80,16 @@ static void free_op(struct op *op)
 	free(op);
 }
 
-static void free_list(struct op_list *list)
+/* Nobody is told any more; the owners get back what they handed over. */
+static void drop_list(struct op_list *list, commit_drop drop)
 {
 	struct op *op;
 
-	while ((op = list_take(list)) != NULL)
+	while ((op = list_take(list)) != NULL) {
+		if (drop != NULL)
+			drop(op->arg);
 		free_op(op);
+	}
 }
 
 static void set_result(struct op *op, cc_err err)
@@ -128,31 +134,47 @@ static bool refused_unwritten(int rc)
 	return rc == MDB_MAP_FULL || rc == MDB_TXN_FULL || rc == MDB_BAD_TXN;
 }
 
+/* No room for the data: LMDB gives the transaction up before it writes the page that would make it
+ * count, and goes on.  When that page itself could not be written the outcome is unknown, and LMDB
+ * begins no transaction any more. */
+static bool refused_for_room(struct committer *c, cc_err err)
+{
+	MDB_txn *next = NULL;
+
+	if (err != CC_FULL || mdb_txn_begin(db_env(c->db), NULL, 0, &next) != MDB_SUCCESS)
+		return false;
+	mdb_txn_abort(next);
+	return true;
+}
+
 /* Apply `first` and what follows it up to `end` (exclusive) as one transaction. */
 static enum outcome commit_range(
 	struct committer *c, struct op *first, struct op *end, cc_err *ret_err)
 {
 	MDB_txn *txn = NULL;
 	int rc = mdb_txn_begin(db_env(c->db), NULL, 0, &txn);
+	cc_err err = CC_OK;
 
 	if (rc != MDB_SUCCESS)
 		return broken(c, rc, "beginning a transaction");
 	for (struct op *op = first; op != end; op = op->next) {
-		cc_err err = op->apply(c->db, txn, op->arg);
-
+		err = op->apply(c->db, txn, op->arg);
 		if (err != CC_OK) {
 			mdb_txn_abort(txn);
 			*ret_err = err;
 			return REFUSED;
 		}
 	}
+	crashpoint_pass(c->before);
 	rc = mdb_txn_commit(txn);
-	if (refused_unwritten(rc)) {
-		*ret_err = db_error(c->db, rc, "commit");
+	err = db_error(c->db, rc, "commit");
+	if (refused_unwritten(rc) || refused_for_room(c, err)) {
+		*ret_err = err;
 		return REFUSED;
 	}
 	if (rc != MDB_SUCCESS)
 		return broken(c, rc, "commit");
+	crashpoint_pass(c->after);
 	lock(c);
 	c->commits++;
 	unlock(c);
@@ -300,6 +322,17 @@ uint64_t committer_commits(const struct committer *c)
 	return commits;
 }
 
+void committer_name_points(struct committer *c, enum crashpoint before, enum crashpoint after)
+{
+	c->before = before;
+	c->after = after;
+}
+
+void committer_on_drop(struct committer *c, commit_drop drop)
+{
+	c->drop = drop;
+}
+
 void committer_on_batch(struct committer *c, loop_fn fn, void *arg)
 {
 	c->on_batch = fn;
@@ -352,7 +385,7 @@ void committer_stop(struct committer *c)
 		pthread_join(c->thread, NULL);
 	}
 	loop_wake_free(c->wake);
-	free_list(&c->posted);
+	drop_list(&c->posted, c->drop);
 	free(c->broken_detail);
 	pthread_cond_destroy(&c->changed);
 	pthread_mutex_destroy(&c->mutex);

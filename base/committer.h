@@ -8,12 +8,14 @@
  *
  * An apply that returns an error aborts the batch, which is then applied one by one, so that only
  * the offender fails.  An apply therefore may run more than once and must write nothing but its
- * transaction and its own `arg` (which it resets when it runs).  When a commit fails its outcome is
- * unknown: every `done` gets the error, `fatal` is called in the loop, and the owner exits; the
- * restart replays.
+ * transaction and its own `arg` (which it resets when it runs).  A commit for which the disk has no
+ * room is refused in the same way, with CC_FULL: nothing was changed, and the next may succeed.  When
+ * a commit fails otherwise its outcome is unknown: every `done` gets the error, `fatal` is called in
+ * the loop, and the owner exits; the restart replays.
  */
 #pragma once
 
+#include "base/crashpoint.h"
 #include "base/db.h"
 #include "base/loop.h"
 
@@ -22,10 +24,12 @@ struct committer; /* opaque */
 typedef cc_err (*commit_apply)(struct db *d, MDB_txn *txn, void *arg); /* committer's thread */
 typedef void (*commit_done)(void *arg, cc_err err);                    /* loop's thread */
 typedef void (*commit_fatal)(void *arg, cc_err err);                   /* loop's thread */
+typedef void (*commit_drop)(void *arg);                                /* loop's thread */
 
 cc_err committer_start(struct db *d, struct loop *l, commit_fatal fatal, void *fatal_arg,
 	struct committer **ret) CC_MUST_USE;
-/* Finishes what was handed over (without calling `done` for it) and ends the thread.  Not from
+/* Finishes what was handed over (without calling `done` for it) and ends the thread; then `drop`, where
+ * one was given, gets the `arg` of each such operation, only so that its owner can free it.  Not from
  * inside one of its callbacks. */
 void committer_stop(struct committer *c); /* accepts NULL */
 
@@ -33,6 +37,11 @@ void committer_stop(struct committer *c); /* accepts NULL */
 void committer_submit(struct committer *c, commit_apply apply, commit_done done, void *arg);
 size_t committer_waiting(const struct committer *c);   /* handed over, `done` not yet called */
 uint64_t committer_commits(const struct committer *c); /* transactions committed so far */
+
+/* The places before and after each commit, of this environment's name.  Before the first submit. */
+void committer_name_points(struct committer *c, enum crashpoint before, enum crashpoint after);
+
+void committer_on_drop(struct committer *c, commit_drop drop);
 
 /* Called in the loop after each batch's `done`s: the moment to look for work again. */
 void committer_on_batch(struct committer *c, loop_fn fn, void *arg);

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #define FULL_BELOW (64u * 1024u) /* bytes left on a file system that counts as full */
+#define MAP_LEAST  (UINT64_C(1) << 30)
 
 struct db {
 	MDB_env *env;
@@ -138,7 +139,7 @@ out:
 	return err;
 }
 
-static cc_err open_env(struct db *d, uint64_t map_bytes)
+static cc_err try_env(struct db *d, uint64_t map_bytes, int *ret_rc)
 {
 	cc_err err = CC_OK;
 
@@ -146,8 +147,25 @@ static cc_err open_env(struct db *d, uint64_t map_bytes)
 	TRY(db_error(d, mdb_env_set_mapsize(d->env, map_bytes), "reserving address space"));
 	TRY(db_error(d, mdb_env_set_maxdbs(d->env, (MDB_dbi)d->count), "mdb_env_set_maxdbs"));
 	/* NOTLS: a read transaction belongs to its owner, not to the thread that began it. */
-	TRY(db_error(d, mdb_env_open(d->env, d->dir, MDB_NORDAHEAD | MDB_NOTLS, 0600), "opening"));
+	*ret_rc = mdb_env_open(d->env, d->dir, MDB_NORDAHEAD | MDB_NOTLS, 0600);
+	TRY(db_error(d, *ret_rc, "opening"));
 out:
+	return err;
+}
+
+/* Where so much address space is not to be had (a limit of the process, an emulator) less has to do. */
+static cc_err open_env(struct db *d, uint64_t map_bytes)
+{
+	int rc = 0;
+	cc_err err = try_env(d, map_bytes, &rc);
+
+	while ((rc == EINVAL || rc == ENOMEM) && map_bytes / 2 >= MAP_LEAST) {
+		map_bytes /= 2;
+		mdb_env_close(d->env);
+		d->env = NULL;
+		rc = 0;
+		err = try_env(d, map_bytes, &rc);
+	}
 	return err;
 }
 

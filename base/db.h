@@ -2,8 +2,8 @@
  * An LMDB environment, opened the one way that this project opens them.
  *
  * One process has it open, once: a LOCK file beside it is held by flock (CC_LOCKED otherwise), so
- * another program asks the owner's socket instead.  The address space is reserved at open; the
- * directory is made 0700.  MDB_NOSYNC and MDB_NOMETASYNC are never set.  Not for a process that
+ * another program asks the owner's socket instead.  The address space is reserved at open, less of it
+ * (at least 1 GiB) where the system does not give so much; the directory is made 0700.  MDB_NOSYNC and MDB_NOMETASYNC are never set.  Not for a process that
  * forks.
  *
  * Reads: db_view from any thread, short.  Writes: only through the environment's committer

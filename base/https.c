@@ -59,10 +59,18 @@ out:
 	return ok == 1;
 }
 
+/* libcurl asks for TLS to an https proxy too, before its answer to CONNECT: that is judged by the
+ * proxy's own CA. */
 static CURLcode set_pin(CURL *curl, void *ssl_ctx, void *arg)
 {
-	(void)curl;
-	SSL_CTX_set_cert_verify_callback(ssl_ctx, verify_by_pin, arg);
+	const struct https_request *ask = arg;
+	bool tls_to_proxy = ask->proxy != NULL && ask->proxy->ca_file != NULL;
+	long connected = 0;
+
+	curl_easy_getinfo(curl, CURLINFO_HTTP_CONNECTCODE, &connected);
+	if (!tls_to_proxy || connected / 100 == 2)
+		SSL_CTX_set_cert_verify_callback(
+			ssl_ctx, verify_by_pin, (void *)(uintptr_t)&ask->ca_pin);
 	return CURLE_OK;
 }
 
@@ -100,13 +108,40 @@ static struct curl_slist *headers(const struct https_request *ask, cc_secret *be
 	return list;
 }
 
+/* Environment variables are not used silently. */
+static void set_proxy(CURL *curl, const struct https_proxy *p)
+{
+	static const struct {
+		const char *name;
+		unsigned long bits;
+	} methods[] = {{"basic", CURLAUTH_BASIC}, {"digest", CURLAUTH_DIGEST},
+		{"ntlm", CURLAUTH_NTLM}, {"negotiate", CURLAUTH_NEGOTIATE}};
+
+	curl_easy_setopt(curl, CURLOPT_NOPROXY, "");
+	curl_easy_setopt(curl, CURLOPT_PROXY, p != NULL ? p->url : "");
+	if (p == NULL)
+		return;
+	curl_easy_setopt(curl, CURLOPT_SOCKS5_AUTH, CURLAUTH_BASIC);
+	curl_easy_setopt(curl, CURLOPT_PROXY_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+	curl_easy_setopt(curl, CURLOPT_PROXY_CAPATH, NULL);
+	curl_easy_setopt(curl, CURLOPT_PROXY_CAINFO, p->ca_file);
+	for (size_t i = 0; i < sizeof(methods) / sizeof(methods[0]); i++) {
+		if (strcmp(p->auth, methods[i].name) != 0)
+			continue;
+		curl_easy_setopt(curl, CURLOPT_PROXYAUTH, methods[i].bits);
+		curl_easy_setopt(curl, CURLOPT_PROXYUSERNAME, p->user != NULL ? p->user : "");
+		curl_easy_setopt(curl, CURLOPT_PROXYPASSWORD,
+			p->password != NULL ? (const char *)p->password->data : "");
+	}
+}
+
 static void set_options(CURL *curl, const struct https_request *ask, struct curl_slist *list,
 	cc_blob *answer, char *words)
 {
 	curl_easy_setopt(curl, CURLOPT_URL, ask->url);
 	curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "https");
 	curl_easy_setopt(curl, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
-	curl_easy_setopt(curl, CURLOPT_PROXY, ""); /* environment variables are not used silently */
+	set_proxy(curl, ask->proxy);
 	curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
 	curl_easy_setopt(curl, CURLOPT_TIMEOUT, HTTPS_TIMEOUT_S);
 	curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, words);
@@ -120,7 +155,7 @@ static void set_options(CURL *curl, const struct https_request *ask, struct curl
 	curl_easy_setopt(curl, CURLOPT_CAINFO, ask->ca_file);
 	if (ask->ca_pin.size > 0) {
 		curl_easy_setopt(curl, CURLOPT_SSL_CTX_FUNCTION, set_pin);
-		curl_easy_setopt(curl, CURLOPT_SSL_CTX_DATA, &ask->ca_pin);
+		curl_easy_setopt(curl, CURLOPT_SSL_CTX_DATA, ask);
 	}
 	if (ask->client_certificate != NULL) {
 		curl_easy_setopt(curl, CURLOPT_SSLCERT, ask->client_certificate);

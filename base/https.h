@@ -8,6 +8,15 @@
 
 #include "base/blob.h"
 
+/* What stands between here and the server; kinds and methods as in connector.yaml. */
+struct https_proxy {
+	const char *url;           /* http://host:port; or https, socks5, socks5h */
+	const char *auth;          /* none, basic, digest, ntlm, negotiate */
+	const char *user;          /* NULL: none */
+	const cc_secret *password; /* terminated; NULL: none */
+	const char *ca_file;       /* of an https proxy */
+};
+
 /* HTTPS by libcurl.  The server is believed by the pin (SHA-256 of the SPKI of a CA in the chain that
  * it sends) or by the file, never by the system's list; its name is checked in any case. */
 struct https_request {
@@ -18,6 +27,7 @@ struct https_request {
 	const cc_secret *bearer;                     /* optional */
 	const char *method;                          /* NULL: GET, or POST with a body */
 	const char *body;                            /* JSON */
+	const struct https_proxy *proxy;             /* NULL: none */
 };
 /* Fails only when nothing was sent or no answer came; what the status means is the caller's to judge. */
 cc_err https_ask(const struct https_request *ask, long *ret_status, cc_blob *ret_body) CC_MUST_USE;

@@ -39,6 +39,14 @@ static cc_err link_failed(void)
 	}
 }
 
+void link_close(const int *fds, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		if (fds[i] >= 0)
+			close(fds[i]);
+	}
+}
+
 cc_err link_send(int fd, cc_view packet, const int *fds, size_t fd_count)
 {
 	union control control = {0};

@@ -13,7 +13,8 @@
 #define LINK_PACKET_MAX (64u * 1024u)
 #define LINK_FDS_MAX    16
 
-cc_err link_pair(int ret_fds[2]) CC_MUST_USE; /* close-on-exec */
+cc_err link_pair(int ret_fds[2]) CC_MUST_USE;  /* close-on-exec */
+void link_close(const int *fds, size_t count); /* those that are not -1 */
 cc_err link_send(int fd, cc_view packet, const int *fds, size_t fd_count) CC_MUST_USE;
 /* CC_CLOSED at the end, CC_AGAIN when nothing is there.  Truncated packets are CC_TOO_LARGE. */
 cc_err link_receive(int fd, cc_blob *ret, int ret_fds[LINK_FDS_MAX], size_t *ret_count) CC_MUST_USE;

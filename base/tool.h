@@ -9,6 +9,35 @@
 #include <jansson.h>
 #include <openssl/evp.h>
 
+/* A program with commands.  Its own options come before the command: --help, --version, --json unless
+ * `plain`, and the file it works with where `file_option` names one.  What follows the command is the
+ * command's own. */
+struct tool_command {
+	const char *name, *help;
+};
+struct tool {
+	const char *program;
+	const char *file_option, *file_help,
+		*file;     /* "config", what it is, where it is by default */
+	const char *exits; /* the line of exit statuses */
+	bool plain;
+	const struct tool_command *commands;
+	size_t command_count;
+};
+struct tool_call {
+	size_t command;   /* index */
+	const char *file; /* as given, or the default */
+	bool json;
+	int argc;
+	char **argv; /* argv[0] is the command's name */
+};
+/* Which command is to be run, with optind set for its own getopt.  False: nothing is, everything has
+ * been said, and *ret_status is the exit status. */
+bool tool_choose(
+	const struct tool *t, int argc, char **argv, struct tool_call *ret_call, int *ret_status);
+/* The statuses of base/role.h in words, for `exits`. */
+#define TOOL_EXITS "0 ok, 1 failed, 2 usage, 3 refused, 4 unreachable, 5 configuration"
+
 /* The exit status (base/role.h) that says what kind of failure it was. */
 int tool_exit_status(cc_err err);
 /* "PROGRAM: DOING: detail" on stderr; gives the exit status. */

@@ -7,33 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* "templates.user.eku" fits "templates.*.eku". */
-static bool fits_rule(const char *name, const char *rule)
-{
-	while (*rule != '\0') {
-		if (*rule == '*') {
-			size_t level = strcspn(name, ".");
-			if (level == 0)
-				return false;
-			name += level;
-			rule++;
-		} else if (*name++ != *rule++) {
-			return false;
-		}
-	}
-	return *name == '\0';
-}
-
-const struct ca_option_rule *ca_option_rule(
-	const struct ca_option_rule *schema, size_t count, const char *name)
-{
-	for (size_t i = 0; i < count; i++) {
-		if (fits_rule(name, schema[i].name))
-			return &schema[i];
-	}
-	return NULL;
-}
-
 const char *ca_option_get(const struct ca_context *c, const char *name)
 {
 	const struct ca_option_rule *rule;
@@ -42,7 +15,7 @@ const char *ca_option_get(const struct ca_context *c, const char *name)
 		if (strcmp(c->options[i].name, name) == 0)
 			return c->options[i].value;
 	}
-	rule = ca_option_rule(c->schema, c->schema_count, name);
+	rule = backend_schema_rule(c->schema, c->schema_count, name);
 	return rule == NULL ? NULL : rule->fallback;
 }
 

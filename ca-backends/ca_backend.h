@@ -13,14 +13,14 @@
  * (proto/ca/v1/ca.proto).  The set is closed:
  *
  *	ISSUED         the certificate: add the chain, leaf first
- *	PENDING        the CA wants time: set cookie and delay
+ *	PENDING        submit, poll, find: the CA wants time: set cookie and delay
  *	REJECTED       the CA or this configuration says no, for good; the reason is for people
  *	NOT_SENT       no byte of the request left this host: asking elsewhere is safe
  *	UNKNOWN        bytes left, no answer came: a certificate may exist
  *	MISCONFIGURED  the administrator has to change something; the reason says what
  *	NOT_SUPPORTED  this backend does not do that (also: the operation is NULL)
  *	NEED_REKEY     the CA wants another key; another key is another job
- *	NOT_ISSUED     find, withdraw: there is none and there will be none
+ *	NOT_ISSUED     find, poll, withdraw: there is none and there will be none
  *	CANNOT_TELL    find: the CA cannot be asked
  *	DONE           revoke (also of what is revoked already), health, chain
  *
@@ -36,6 +36,7 @@
  */
 #pragma once
 
+#include "base/backend_schema.h"
 #include "base/blob.h"
 #include "ca/v1/ca.pb-c.h"
 
@@ -46,15 +47,8 @@
 
 /* ---- configuration ---- */
 
-/* One key of ca.d/NAME.yaml, besides backend, user and secret.  Maps are flattened with dots, lists
- * to text with commas; "*" in a name stands for one free level: "templates.*.eku". */
-struct ca_option_rule {
-	const char *name;
-	bool required;
-	const char *fallback; /* as it would be written; NULL: none */
-	const char *help;
-};
-
+/* A value as the file has it, by a rule (base/backend_schema.h): the supervisor has judged keys and
+ * shapes when it read the file, the runner judges the keys again, the backend judges the values. */
 struct ca_option {
 	const char *name;
 	const char *value;
@@ -71,13 +65,15 @@ struct ca_context {
 	cc_view secret; /* content of the `secret` file; empty: none configured */
 };
 
-/* The rule that a name fits; NULL: none does. */
-const struct ca_option_rule *ca_option_rule(
-	const struct ca_option_rule *schema, size_t count, const char *name);
 /* The value as configured, else the rule's fallback, else NULL. */
 const char *ca_option_get(const struct ca_context *c, const char *name);
 
-/* ---- calls ---- */
+/* ---- calls ----
+ *
+ * A submit comes a second time only when the runner's ledger and `find` say that nothing came of the
+ * first, or cannot say (see `resubmit`).  A cookie is sealed by the runner for this job before it leaves,
+ * and opened again, so a backend is given its own bytes; at most CA_COOKIE_MAX less 29 of them.  An
+ * answer PENDING to a poll carries the cookie for the next one. */
 
 struct ca_attribute {
 	cc_view name;
@@ -96,7 +92,7 @@ struct ca_request {
 	uint32_t validity_s; /* 0: the template's */
 	const struct ca_attribute *attributes;
 	size_t attribute_count;
-	cc_view cookie;         /* poll, withdraw */
+	cc_view cookie;         /* poll, withdraw: as the backend gave it */
 	cc_view issuer, serial; /* revoke: DER Name, INTEGER content octets */
 	uint32_t reason;        /* revoke: RFC 5280 CRLReason */
 };

@@ -16,7 +16,10 @@
 #define PRUNE_LOOKS 5000 /* entries looked at in one go: a transaction stays short */
 
 enum { ENTRIES, DATABASES };
-enum { ASKED = 1, ISSUED = 2 };
+
+/* The state's byte on disk, by its name here; 0: never written. */
+static const uint8_t codes[] = {
+	[LEDGER_FREE] = 4, [LEDGER_ASKED] = 1, [LEDGER_PENDING] = 3, [LEDGER_ISSUED] = 2};
 
 static const char *const names[DATABASES] = {"entries"};
 
@@ -33,8 +36,8 @@ struct op {
 	struct ledger *ledger;
 	struct op *next, *previous;
 	cc_blob key, head, answer;
-	bool issued;
-	enum ledger_state state; /* of a claim: what was found */
+	bool submits;            /* of a claim */
+	enum ledger_state state; /* of a claim: what was found; of a record: what it becomes */
 	cc_blob found;           /* of a claim: the answer */
 	ledger_claimed claimed;
 	ledger_recorded recorded;
@@ -43,9 +46,20 @@ struct op {
 
 struct entry {
 	int64_t time_s;
-	bool issued;
+	enum ledger_state state;
 	cc_view csr_sha256, answer;
 };
+
+static cc_err parse_state(uint8_t code, enum ledger_state *ret)
+{
+	for (enum ledger_state s = LEDGER_FREE; s <= LEDGER_ISSUED; s++) {
+		if (codes[s] == code) {
+			*ret = s;
+			return CC_OK;
+		}
+	}
+	return cc_fail(CC_CORRUPT, "ledger: an entry in state %d", code);
+}
 
 static cc_err parse_entry(cc_view value, struct entry *ret)
 {
@@ -53,10 +67,9 @@ static cc_err parse_entry(cc_view value, struct entry *ret)
 		return cc_fail(CC_CORRUPT, "ledger: an entry of %zu bytes, version %d", value.size,
 			value.size > 0 ? value.data[0] : 0);
 	ret->time_s = (int64_t)cc_get_u64(value.data + 1);
-	ret->issued = value.data[9] == ISSUED;
 	ret->csr_sha256 = cc_view_part(value, 10, SHA256_SIZE);
 	ret->answer = cc_view_part(value, HEAD_SIZE, value.size);
-	return CC_OK;
+	return parse_state(value.data[9], &ret->state);
 }
 
 static cc_blob make_key(const struct ledger_key *key)
@@ -69,12 +82,12 @@ static cc_blob make_key(const struct ledger_key *key)
 	return b;
 }
 
-static void make_value(cc_view csr_sha256, bool issued, cc_view answer, cc_blob *ret)
+static void make_value(cc_view csr_sha256, enum ledger_state state, cc_view answer, cc_blob *ret)
 {
 	cc_blob_clear(ret);
 	cc_blob_append_byte(ret, VERSION);
 	cc_blob_append_u64(ret, (uint64_t)clock_realtime_s());
-	cc_blob_append_byte(ret, issued ? ISSUED : ASKED);
+	cc_blob_append_byte(ret, codes[state]);
 	cc_blob_append(ret, csr_sha256);
 	cc_blob_append(ret, answer);
 }
@@ -99,11 +112,9 @@ static cc_err look(const struct db *d, MDB_txn *txn, cc_view key, cc_view csr_sh
 		return err;
 	if (!cc_view_equal(e.csr_sha256, csr_sha256)) {
 		*ret_state = LEDGER_OTHER;
-	} else if (e.issued) {
-		*ret_state = LEDGER_ISSUED;
-		*ret_answer = e.answer;
 	} else {
-		*ret_state = LEDGER_ASKED;
+		*ret_state = e.state;
+		*ret_answer = e.answer;
 	}
 	return CC_OK;
 }
@@ -126,7 +137,12 @@ out:
 cc_err ledger_start(
 	struct ledger *l, struct loop *loop, void (*fatal)(void *arg, cc_err err), void *arg)
 {
-	return committer_start(l->db, loop, fatal, arg, &l->committer);
+	cc_err err = committer_start(l->db, loop, fatal, arg, &l->committer);
+
+	if (err == CC_OK)
+		committer_name_points(
+			l->committer, CRASH_LEDGER_BEFORE_COMMIT, CRASH_LEDGER_AFTER_COMMIT);
+	return err;
 }
 
 static struct op *new_op(struct ledger *l)
@@ -191,9 +207,9 @@ static cc_err apply_claim(struct db *d, MDB_txn *txn, void *arg)
 	cc_blob_free(&o->found);
 	TRY(look(d, txn, cc_blob_view(&o->key), cc_blob_view(&o->head), &o->state, &answer));
 	o->found = cc_blob_copy(answer);
-	if (o->state != LEDGER_NEW)
+	if (o->state != LEDGER_NEW && !(o->submits && o->state == LEDGER_FREE))
 		goto out;
-	make_value(cc_blob_view(&o->head), false, CC_VIEW_NONE, &value);
+	make_value(cc_blob_view(&o->head), LEDGER_ASKED, CC_VIEW_NONE, &value);
 	TRY(db_put(d, txn, ENTRIES, cc_blob_view(&o->key), cc_blob_view(&value)));
 out:
 	cc_blob_free(&value);
@@ -208,10 +224,12 @@ static void claim_done(void *arg, cc_err err)
 	free_op(o);
 }
 
-void ledger_claim(struct ledger *l, const struct ledger_key *key, ledger_claimed done, void *arg)
+void ledger_claim(struct ledger *l, const struct ledger_key *key, bool submits, ledger_claimed done,
+	void *arg)
 {
 	struct op *o = new_job_op(l, key, arg);
 
+	o->submits = submits;
 	o->claimed = done;
 	committer_submit(l->committer, apply_claim, claim_done, o);
 }
@@ -229,7 +247,7 @@ static cc_err apply_record(struct db *d, MDB_txn *txn, void *arg)
 		cc_fail(CC_CONFLICT, "ledger: an answer for a CSR that was not claimed"));
 	if (state == LEDGER_ISSUED)
 		goto out;
-	make_value(cc_blob_view(&o->head), o->issued, cc_blob_view(&o->answer), &value);
+	make_value(cc_blob_view(&o->head), o->state, cc_blob_view(&o->answer), &value);
 	TRY(db_put(d, txn, ENTRIES, cc_blob_view(&o->key), cc_blob_view(&value)));
 out:
 	cc_blob_free(&value);
@@ -244,13 +262,13 @@ static void record_done(void *arg, cc_err err)
 	free_op(o);
 }
 
-void ledger_record(struct ledger *l, const struct ledger_key *key, bool issued, cc_view answer,
-	ledger_recorded done, void *arg)
+void ledger_record(struct ledger *l, const struct ledger_key *key, enum ledger_state state,
+	cc_view answer, ledger_recorded done, void *arg)
 {
 	struct op *o = new_job_op(l, key, arg);
 
 	o->recorded = done;
-	o->issued = issued;
+	o->state = state;
 	o->answer = cc_blob_copy(answer);
 	committer_submit(l->committer, apply_record, record_done, o);
 }
@@ -267,8 +285,7 @@ cc_err ledger_find(const struct ledger *l, const struct ledger_key *key,
 	TRY(db_read_begin(l->db, &txn));
 	TRY(look(l->db, txn, cc_blob_view(&k), key->csr_sha256, &state, &answer));
 	*ret_state = state;
-	if (state == LEDGER_ISSUED)
-		*ret_answer = cc_blob_copy(answer);
+	*ret_answer = cc_blob_copy(answer);
 out:
 	if (txn != NULL)
 		db_read_end(txn);

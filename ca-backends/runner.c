@@ -6,11 +6,13 @@
  * keyvault signed (runner_order.c).  The backend works in a thread (worker.c).
  */
 #include "ca-backends/runner_int.h"
+#include "base/crashpoint.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/role.h"
 #include "base/sandbox.h"
 #include "base/text.h"
+#include "ca-backends/cookie.h"
 #include "proto/codec.h"
 #include "proto/greeting.h"
 #include <signal.h>
@@ -81,26 +83,18 @@ static void take_conversation(struct runner *r, int fd)
 
 /* ---- the link ---- */
 
-static void on_link_message(void *arg, const Role__LinkMessage *m, const int *fds, size_t count)
+static bool on_conversation(void *arg, const Role__Conversation *conversation, int fd)
 {
-	struct runner *r = arg;
-	size_t kept = 0;
+	if (conversation->peer != ROLE__ROLE_KIND__ROLE_CONNECTOR)
+		return false;
+	take_conversation(arg, fd);
+	return true;
+}
 
-	switch (m->body_case) {
-	case ROLE__LINK_MESSAGE__BODY_CONVERSATION:
-		if (count == 1 && m->conversation->peer == ROLE__ROLE_KIND__ROLE_CONNECTOR) {
-			kept = 1;
-			take_conversation(r, fds[0]);
-		}
-		break;
-	case ROLE__LINK_MESSAGE__BODY_STOP:
-		finish(r, CC_OK);
-		break;
-	default:
-		break; /* for other roles */
-	}
-	for (size_t i = kept; i < count; i++)
-		close(fds[i]);
+static void on_stop(void *arg, uint32_t grace_ms)
+{
+	(void)grace_ms;
+	finish(arg, CC_OK);
 }
 
 static void on_link_ended(void *arg, cc_err why)
@@ -136,7 +130,7 @@ static char *judge_options(const struct runner *r)
 
 	for (size_t i = 0; i < r->context.option_count; i++) {
 		const char *name = r->options[i].name;
-		if (ca_option_rule(b->schema, b->schema_count, name) == NULL)
+		if (backend_schema_rule(b->schema, b->schema_count, name) == NULL)
 			return cc_asprintf("ca.d/%s.yaml: backend %s has no setting \"%s\"",
 				r->setup->name, b->name, name);
 	}
@@ -206,7 +200,7 @@ static cc_err start(struct runner *r, const int fds[LINK_FDS_MAX])
 {
 	static const int signals[] = {SIGTERM, SIGINT};
 	static const struct role_link_events events = {
-		.message = on_link_message, .ended = on_link_ended};
+		.conversation = on_conversation, .stop = on_stop, .ended = on_link_ended};
 	char *ledger_dir = NULL;
 	int abi = 0;
 	cc_err err = CC_OK;
@@ -215,6 +209,7 @@ static cc_err start(struct runner *r, const int fds[LINK_FDS_MAX])
 	TRY(read_descriptors(r, fds));
 	fill_context(r);
 	TRY(file_make_dir(r->setup->state_dir, 0700));
+	TRY(cookie_read_key(r->setup->state_dir, &r->cookie_key));
 	ledger_dir = file_join(r->setup->state_dir, "ledger");
 	TRY(ledger_open(ledger_dir, &r->ledger));
 	TRY(loop_new(&r->loop));
@@ -247,6 +242,7 @@ static void clear(struct runner *r)
 	free(r->options);
 	free(r->problem);
 	cc_secret_free(&r->secret);
+	cc_secret_free(&r->cookie_key);
 	cc_blob_free(&r->approval_spki);
 	codec_free(r->setup);
 }
@@ -259,14 +255,12 @@ int runner_role_main(void)
 
 	for (size_t i = 0; i < LINK_FDS_MAX; i++)
 		fds[i] = -1;
+	crashpoint_arm();
 	sandbox_early(false);
 	TRY(role_link_setup(ROLE__ROLE_KIND__ROLE_CA_RUNNER, &r.setup, fds));
 	TRY(role_link_user(r.setup));
 	err = start(&r, fds);
-	for (size_t i = 0; i < LINK_FDS_MAX; i++) {
-		if (fds[i] >= 0)
-			close(fds[i]);
-	}
+	link_close(fds, LINK_FDS_MAX);
 	TRY(err);
 	loop_run(r.loop);
 	TRY(r.why);

@@ -1,44 +1,21 @@
 /*
- * Runner: one call, from the request to its answer.
+ * Runner: requests from the connector, and the list of calls.
  *
- * submit, poll, withdraw:  order -> ledger claim (on disk) -> backend -> ledger record (on disk) -> answer
- * revoke:                  order -> backend -> answer
- * find:                    ledger, else backend -> answer
- * chain, health:           backend -> answer
- *
- * Of the calls that name a job, one at a time is worked on: the next one for the same job waits, and
- * so a find cannot say "there is none" while a submit is on its way to the CA.
+ * What names a job is done only on an order that the keyvault signed; a poll or a withdrawal comes with
+ * the job's own cookie besides.  Of the calls that name a job, one at a time is worked on: the next one for
+ * the same job waits, and so a find cannot say "there is none" while a submit is on its way to the CA.
  */
-#include "ca-backends/runner_int.h"
-#include "ca-backends/runner_order.h"
 #include "base/clock.h"
-#include "base/log.h"
+#include "base/crashpoint.h"
 #include "base/text.h"
+#include "ca-backends/cookie.h"
+#include "ca-backends/runner_int.h"
 #include "proto/codec.h"
-#include "proto/job.h"
 #include <stdlib.h>
 #include <string.h>
 
 #define CALLS_MAX 1024u
-
-struct call {
-	struct runner *runner;
-	struct call *next, *previous;
-	uint64_t conversation; /* 0: nobody waits for the answer */
-	uint64_t request_id;
-	Ca__CaRequest__OpCase op;
-	Ca__CaRequest *request; /* NULL: our own upkeep */
-	Vault__Order *order;
-	struct ca_attribute *attributes;
-	struct ca_request ask; /* views into request and order */
-	uint8_t csr_sha256[SHA256_SIZE];
-	uint8_t txid[TXID_SIZE];
-	bool begun; /* otherwise it waits for another call of its job */
-	bool claimed;
-	struct ca_answer answer;
-};
-
-static void work_on(struct call *c);
+#define TOO_MUCH  "too much work is waiting"
 
 /* ---- the list of calls ---- */
 
@@ -63,6 +40,7 @@ static void free_call(struct call *c)
 	if (c->next != NULL)
 		c->next->previous = c->previous;
 	ca_answer_clear(&c->answer);
+	cc_secret_free(&c->cookie);
 	free(c->attributes);
 	codec_free(c->order);
 	codec_free(c->request);
@@ -75,13 +53,14 @@ void runner_drop_calls(struct runner *r)
 		free_call(r->calls);
 }
 
-static size_t count_calls(const struct runner *r)
+/* With the call that has just come. */
+static bool is_full(const struct runner *r)
 {
 	size_t n = 0;
 
 	for (const struct call *c = r->calls; c != NULL; c = c->next)
 		n++;
-	return n;
+	return n > CALLS_MAX;
 }
 
 static bool same_job(const struct call *a, const struct call *b)
@@ -111,303 +90,25 @@ static struct call *next_of_job(const struct call *ended)
 	return found;
 }
 
-/* ---- answers ---- */
+/* ---- the end of a call ---- */
 
-static void send_answer(struct runner *r, const Ca__CaAnswer *answer)
+void runner_finish_call(struct call *c)
 {
-	cc_blob frame = codec_pack(answer);
-
-	if (r->chan != NULL)
-		cc_ignore(
-			chan_send(r->chan, cc_blob_view(&frame)), "closed() tells when it is over");
-	cc_blob_free(&frame);
-}
-
-static void fill_answer(
-	const struct ca_answer *a, ProtobufCBinaryData chain[CA_CHAIN_MAX], Ca__CaAnswer *ret)
-{
-	ca__ca_answer__init(ret);
-	ret->result = a->result;
-	ret->reason = codec_text(a->reason);
-	ret->reference = codec_text(a->reference);
-	ret->cookie = codec_bytes(cc_blob_view(&a->cookie));
-	ret->delay_s = a->delay_s;
-	for (size_t i = 0; i < a->chain_count; i++)
-		chain[i] = codec_bytes(cc_blob_view(&a->chain[i]));
-	ret->chain = chain;
-	ret->n_chain = a->chain_count;
-}
-
-static void log_answer(const struct call *c)
-{
-	const char *ca = c->runner->setup->name;
-	const char *why = c->answer.reason;
-
-	if (c->conversation == 0 && c->answer.result == CA__CA_RESULT__CA_DONE)
-		return;
-	switch (c->answer.result) {
-	case CA__CA_RESULT__CA_ISSUED:
-		if (c->claimed)
-			log_event(EV_CA_ISSUED, LV_JOB(c->ask.job_id), LV_TEXT("ca", ca),
-				LV_TEXT("reference", c->answer.reference));
-		break;
-	case CA__CA_RESULT__CA_ORDER_REFUSED:
-		log_event(EV_ORDER_REFUSED, LV_JOB(c->ask.job_id), LV_TEXT("ca", ca),
-			LV_TEXT("reason", why));
-		break;
-	case CA__CA_RESULT__CA_REJECTED:
-	case CA__CA_RESULT__CA_NOT_SENT:
-	case CA__CA_RESULT__CA_UNKNOWN:
-	case CA__CA_RESULT__CA_MISCONFIGURED:
-		log_event(EV_CA_FAILED, LV_JOB(c->ask.job_id), LV_TEXT("ca", ca),
-			LV_TEXT("reason", why));
-		break;
-	default:
-		break;
-	}
-}
-
-/* The end of every call. */
-static void finish_call(struct call *c)
-{
-	struct runner *r = c->runner;
-	ProtobufCBinaryData chain[CA_CHAIN_MAX];
-	Ca__CaAnswer answer;
 	struct call *next;
 
-	log_answer(c);
-	fill_answer(&c->answer, chain, &answer);
-	if (c->conversation != 0 && c->conversation == r->conversation) {
-		answer.request_id = c->request_id;
-		send_answer(r, &answer);
-	}
+	runner_log_answer(c);
+	crashpoint_pass(CRASH_RUNNER_BEFORE_ANSWER);
+	runner_send_call(c);
 	next = c->begun ? next_of_job(c) : NULL;
 	free_call(c);
 	if (next != NULL)
-		work_on(next);
+		runner_work_on(next);
 }
 
-static void refuse(struct call *c, cc_err err)
+void runner_refuse_call(struct call *c, cc_err err)
 {
 	ca_answer_set(&c->answer, CA__CA_RESULT__CA_ORDER_REFUSED, "%s", cc_err_detail(err));
-	finish_call(c);
-}
-
-/* The ledger has the certificate: the very answer that was recorded. */
-static void answer_from_ledger(struct call *c, cc_view packed)
-{
-	Ca__CaAnswer *stored = NULL;
-	cc_err err = codec_decode(&ca__ca_answer__descriptor, packed, CHAN_FRAME_MAX, &stored);
-
-	if (err != CC_OK || stored->result != CA__CA_RESULT__CA_ISSUED) {
-		ca_answer_set(&c->answer, CA__CA_RESULT__CA_UNKNOWN,
-			"the ledger's record of this job is damaged");
-	} else {
-		c->answer.result = CA__CA_RESULT__CA_ISSUED;
-		for (size_t i = 0; i < stored->n_chain; i++)
-			ca_answer_add(&c->answer, codec_view(stored->chain[i]));
-		if (stored->reference.len > 0)
-			c->answer.reference = cc_strndup(codec_view(stored->reference));
-	}
-	codec_free(stored);
-	finish_call(c);
-}
-
-/* ---- the backend, in the worker's thread ---- */
-
-static bool ready_instance(struct runner *r, struct ca_answer *a)
-{
-	cc_err err;
-
-	if (r->problem != NULL) {
-		ca_answer_set(a, CA__CA_RESULT__CA_MISCONFIGURED, "%s", r->problem);
-		return false;
-	}
-	if (r->instance != NULL)
-		return true;
-	err = r->backend->open(&r->context, &r->instance);
-	if (err == CC_OK)
-		return true;
-	ca_answer_set(a,
-		cc_err_category(err) == CC_CAT_RETRY_LATER ? CA__CA_RESULT__CA_NOT_SENT
-							   : CA__CA_RESULT__CA_MISCONFIGURED,
-		"%s", cc_err_detail(err));
-	return false;
-}
-
-typedef void (*backend_op)(void *instance, const struct ca_request *r, struct ca_answer *ret);
-
-typedef void (*backend_plain_op)(void *instance, struct ca_answer *ret);
-
-static void not_supported(struct call *c)
-{
-	ca_answer_set(&c->answer, CA__CA_RESULT__CA_NOT_SUPPORTED, "backend %s does not do that",
-		c->runner->backend->name);
-}
-
-static void call_op(struct call *c, backend_op op)
-{
-	if (op == NULL)
-		not_supported(c);
-	else
-		op(c->runner->instance, &c->ask, &c->answer);
-}
-
-static void call_plain_op(struct call *c, backend_plain_op op)
-{
-	if (op == NULL)
-		not_supported(c);
-	else
-		op(c->runner->instance, &c->answer);
-}
-
-static void call_backend(struct call *c)
-{
-	const struct ca_backend *b = c->runner->backend;
-
-	switch (c->op) {
-	case CA__CA_REQUEST__OP_SUBMIT:
-		call_op(c, b->submit);
-		break;
-	case CA__CA_REQUEST__OP_POLL:
-		call_op(c, b->poll);
-		break;
-	case CA__CA_REQUEST__OP_WITHDRAW:
-		call_op(c, b->withdraw);
-		break;
-	case CA__CA_REQUEST__OP_REVOKE:
-		call_op(c, b->revoke);
-		break;
-	case CA__CA_REQUEST__OP_FIND:
-		call_op(c, b->find);
-		break;
-	case CA__CA_REQUEST__OP_CHAIN:
-		call_plain_op(c, b->chain);
-		break;
-	default:
-		call_plain_op(c, b->health);
-		break;
-	}
-}
-
-static void run_call(void *arg)
-{
-	struct call *c = arg;
-
-	if (ready_instance(c->runner, &c->answer))
-		call_backend(c);
-	if (c->answer.result == CA__CA_RESULT__CA_UNSPECIFIED)
-		ca_answer_set(&c->answer, CA__CA_RESULT__CA_UNKNOWN, "the backend gave no result");
-}
-
-/* ---- after the backend ---- */
-
-static struct ledger_key key_of(const struct call *c)
-{
-	return (struct ledger_key){c->ask.tenant, c->ask.job_id, c->ask.csr_sha256};
-}
-
-static void on_recorded(void *arg, cc_err err)
-{
-	struct call *c = arg;
-
-	if (err != CC_OK) { /* the certificate may be there: the connector has to find it */
-		ca_answer_clear(&c->answer);
-		ca_answer_set(&c->answer, CA__CA_RESULT__CA_UNKNOWN, "%s", cc_err_detail(err));
-	}
-	finish_call(c);
-}
-
-static void call_done(void *arg)
-{
-	struct call *c = arg;
-	struct ledger_key key = key_of(c);
-	ProtobufCBinaryData chain[CA_CHAIN_MAX];
-	Ca__CaAnswer answer;
-	cc_blob packed;
-
-	if (!c->claimed || c->answer.result == CA__CA_RESULT__CA_NOT_SENT) {
-		finish_call(c);
-		return;
-	}
-	fill_answer(&c->answer, chain, &answer);
-	packed = codec_pack(&answer);
-	ledger_record(c->runner->ledger, &key, c->answer.result == CA__CA_RESULT__CA_ISSUED,
-		cc_blob_view(&packed), on_recorded, c);
-	cc_blob_free(&packed);
-}
-
-static void to_backend(struct call *c)
-{
-	ca_worker_submit(
-		c->runner->worker, (struct ca_task){.run = run_call, .done = call_done, .arg = c});
-}
-
-/* ---- before the backend ---- */
-
-static void on_claimed(void *arg, cc_err err, enum ledger_state state, cc_view answer)
-{
-	struct call *c = arg;
-
-	if (err != CC_OK) {
-		ca_answer_set(&c->answer, CA__CA_RESULT__CA_NOT_SENT, "%s", cc_err_detail(err));
-		finish_call(c);
-		return;
-	}
-	switch (state) {
-	case LEDGER_OTHER:
-		refuse(c, cc_fail(CC_CONFLICT, "order: another CSR was ordered for this job"));
-		break;
-	case LEDGER_ISSUED:
-		answer_from_ledger(c, answer);
-		break;
-	default:
-		c->claimed = true;
-		to_backend(c);
-		break;
-	}
-}
-
-static void work_on_find(struct call *c)
-{
-	struct ledger_key key = key_of(c);
-	enum ledger_state state = LEDGER_NEW;
-	cc_blob answer = CC_BLOB_NONE;
-	cc_err err = ledger_find(c->runner->ledger, &key, &state, &answer);
-
-	if (err != CC_OK) {
-		ca_answer_set(&c->answer, CA__CA_RESULT__CA_CANNOT_TELL, "%s", cc_err_detail(err));
-		finish_call(c);
-	} else if (state == LEDGER_OTHER) {
-		ca_answer_set(&c->answer, CA__CA_RESULT__CA_NOT_ISSUED,
-			"another CSR was ordered for this job");
-		finish_call(c);
-	} else if (state == LEDGER_ISSUED) {
-		answer_from_ledger(c, cc_blob_view(&answer));
-	} else {
-		to_backend(c);
-	}
-	cc_blob_free(&answer);
-}
-
-static void work_on(struct call *c)
-{
-	struct ledger_key key = key_of(c);
-
-	c->begun = true;
-	switch (c->op) {
-	case CA__CA_REQUEST__OP_SUBMIT:
-	case CA__CA_REQUEST__OP_POLL:
-	case CA__CA_REQUEST__OP_WITHDRAW:
-		ledger_claim(c->runner->ledger, &key, on_claimed, c);
-		break;
-	case CA__CA_REQUEST__OP_FIND:
-		work_on_find(c);
-		break;
-	default:
-		to_backend(c);
-		break;
-	}
+	runner_finish_call(c);
 }
 
 /* ---- requests ---- */
@@ -431,7 +132,7 @@ static void describe(struct call *c)
 		p.can_withdraw = b->withdraw != NULL;
 	}
 	answer.properties = &p;
-	send_answer(c->runner, &answer);
+	runner_send_answer(c->runner, &answer);
 	free_call(c);
 }
 
@@ -443,7 +144,7 @@ static void name_request(struct call *c, cc_view tenant, cc_view job_id)
 }
 
 /* Everything that the backend sees comes from the order. */
-static void take_order(struct call *c, cc_view cookie)
+static void take_order(struct call *c)
 {
 	const Vault__Order *o = c->order;
 
@@ -460,27 +161,41 @@ static void take_order(struct call *c, cc_view cookie)
 			codec_view(o->attributes[i]->name), codec_view(o->attributes[i]->value)};
 	c->ask.attributes = c->attributes;
 	c->ask.attribute_count = o->n_attributes;
-	c->ask.cookie = cookie;
 	c->ask.issuer = codec_view(o->issuer);
 	c->ask.serial = codec_view(o->serial);
 	c->ask.reason = o->reason;
 }
 
-static void take_ordered(
-	struct call *c, Vault__OrderOp op, const Certq__SignedDocument *document, cc_view cookie)
+/* The job's own cookie, which this runner sealed. */
+static cc_err take_cookie(struct call *c, cc_view sealed)
+{
+	struct cookie_owner owner = runner_cookie_owner(c);
+	cc_err err = cookie_open(&c->runner->cookie_key, &owner, sealed, &c->cookie);
+
+	if (err == CC_OK)
+		c->ask.cookie = cc_secret_view(&c->cookie);
+	return err;
+}
+
+/* `cookie` is NULL where the operation has none. */
+static void take_ordered(struct call *c, Vault__OrderOp op, const Certq__SignedDocument *document,
+	const ProtobufCBinaryData *cookie)
 {
 	struct runner *r = c->runner;
 	cc_err err = CC_OK;
 
 	TRY(order_verify(cc_blob_view(&r->approval_spki), r->setup->name, op, document,
 		clock_realtime_s(), &c->order));
-	ENSURE(cookie.size <= CA_COOKIE_MAX, cc_fail(CC_TOO_LARGE, "cookie over the limit"));
-	take_order(c, cookie);
-	if (!job_is_busy(c))
-		work_on(c);
+	take_order(c);
+	if (cookie != NULL)
+		TRY(take_cookie(c, codec_view(*cookie)));
+	if (is_full(r))
+		runner_turn_away(c, job_is_busy(c), cc_fail(CC_BUSY, TOO_MUCH));
+	else if (!job_is_busy(c))
+		runner_work_on(c);
 out:
 	if (err != CC_OK)
-		refuse(c, err);
+		runner_refuse_call(c, err);
 }
 
 static cc_err take_find(struct call *c, const Ca__Find *f)
@@ -497,7 +212,7 @@ static cc_err take_find(struct call *c, const Ca__Find *f)
 	c->ask.spki_sha256 = codec_view(f->spki_sha256);
 	c->ask.txid = codec_view(f->txid);
 	if (!job_is_busy(c))
-		work_on(c);
+		runner_work_on(c);
 out:
 	return err;
 }
@@ -508,24 +223,23 @@ static cc_err dispatch(struct call *c)
 
 	switch (q->op_case) {
 	case CA__CA_REQUEST__OP_SUBMIT:
-		take_ordered(c, VAULT__ORDER_OP__ORDER_SUBMIT, q->submit->order, CC_VIEW_NONE);
+		take_ordered(c, VAULT__ORDER_OP__ORDER_SUBMIT, q->submit->order, NULL);
 		return CC_OK;
 	case CA__CA_REQUEST__OP_POLL:
-		take_ordered(c, VAULT__ORDER_OP__ORDER_POLL, q->poll->order,
-			codec_view(q->poll->cookie));
+		take_ordered(c, VAULT__ORDER_OP__ORDER_POLL, q->poll->order, &q->poll->cookie);
 		return CC_OK;
 	case CA__CA_REQUEST__OP_WITHDRAW:
 		take_ordered(c, VAULT__ORDER_OP__ORDER_WITHDRAW, q->withdraw->order,
-			codec_view(q->withdraw->cookie));
+			&q->withdraw->cookie);
 		return CC_OK;
 	case CA__CA_REQUEST__OP_REVOKE:
-		take_ordered(c, VAULT__ORDER_OP__ORDER_REVOKE, q->revoke->order, CC_VIEW_NONE);
+		take_ordered(c, VAULT__ORDER_OP__ORDER_REVOKE, q->revoke->order, NULL);
 		return CC_OK;
 	case CA__CA_REQUEST__OP_FIND:
 		return take_find(c, q->find);
 	case CA__CA_REQUEST__OP_CHAIN:
 	case CA__CA_REQUEST__OP_HEALTH:
-		work_on(c);
+		runner_work_on(c);
 		return CC_OK;
 	case CA__CA_REQUEST__OP_DESCRIBE:
 		describe(c);
@@ -548,9 +262,9 @@ cc_err runner_take_request(struct runner *r, cc_view frame)
 	c->request_id = request->request_id;
 	c->op = request->op_case;
 	c->conversation = r->conversation;
-	if (count_calls(r) > CALLS_MAX) {
-		ca_answer_set(&c->answer, CA__CA_RESULT__CA_NOT_SENT, "too much work is waiting");
-		finish_call(c);
+	if (is_full(r) && c->op != CA__CA_REQUEST__OP_SUBMIT) {
+		ca_answer_set(&c->answer, CA__CA_RESULT__CA_NOT_SENT, TOO_MUCH);
+		runner_finish_call(c);
 		return CC_OK;
 	}
 	err = dispatch(c);
@@ -567,5 +281,5 @@ void runner_upkeep(struct runner *r)
 	struct call *c = new_call(r);
 
 	c->op = CA__CA_REQUEST__OP_HEALTH;
-	work_on(c);
+	runner_work_on(c);
 }

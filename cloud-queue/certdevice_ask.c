@@ -10,6 +10,7 @@
 #include "cloud-queue/certdevice.h"
 #include "proto/dsse.h"
 #include <getopt.h>
+#include <openssl/err.h>
 #include <openssl/pem.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +18,7 @@
 
 #define LIFETIME_S     3600
 #define CRL_REASON_MAX 10
+#define ARGUMENT_MAX   4096
 
 static cc_err write_key(const char *dir, EVP_PKEY *key)
 {
@@ -67,6 +69,7 @@ int certdevice_new(int argc, char **argv)
 struct ask {
 	const char *kind, *dir, *tenant, *profile, *key_type, *subject, *user, *device, *seal, *out;
 	const char *idempotency, *audience, *pfx, *certificate, *reason;
+	const char *device_certificate, *renew;
 	json_t *san;
 };
 
@@ -83,15 +86,65 @@ static cc_err add_san(struct ask *a, const char *text)
 	return CC_OK;
 }
 
-static cc_err own_spki(const struct ask *a, char **ret)
+static void append_certificate(json_t *chain, X509 *certificate)
+{
+	uint8_t *der = NULL;
+	int size = i2d_X509(certificate, &der);
+	char *text = text_base64_new(cc_view_of(der, size > 0 ? (size_t)size : 0));
+
+	json_array_append_new(chain, json_string(text));
+	free(text);
+	OPENSSL_free(der);
+}
+
+/* A PEM file with the device's own certificate first; it has to be for the device's key. */
+static cc_err read_chain(const char *path, const EVP_PKEY *key, json_t **ret)
+{
+	json_t *chain = json_array();
+	X509 *certificate = NULL;
+	cc_blob file = CC_BLOB_NONE;
+	BIO *bio = NULL;
+	cc_err err = CC_OK;
+
+	TRY(file_read(path, FILE_ANY, 64 * 1024, &file));
+	bio = BIO_new_mem_buf(file.data, (int)file.size);
+	while (bio && (certificate = PEM_read_bio_X509(bio, NULL, NULL, NULL)) != NULL) {
+		bool own = EVP_PKEY_eq(X509_get0_pubkey(certificate), key) == 1;
+
+		ENSURE(own || json_array_size(chain) > 0,
+			cc_fail(CC_MISMATCH, "%s: not a certificate for this device's key", path));
+		append_certificate(chain, certificate);
+		X509_free(certificate);
+	}
+	ERR_clear_error(); /* the end of the file is an error there */
+	ENSURE(json_array_size(chain) > 0, cc_fail(CC_MALFORMED, "%s: no PEM certificate", path));
+	*ret = json_incref(chain);
+out:
+	X509_free(certificate);
+	json_decref(chain);
+	BIO_free(bio);
+	cc_blob_free(&file);
+	return err;
+}
+
+/* The device's public key, or the chain that it is certified by. */
+static cc_err own_key(const struct ask *a, json_t **ret)
 {
 	EVP_PKEY *key = NULL;
 	cc_blob spki = CC_BLOB_NONE;
+	json_t *chain = NULL;
 	cc_err err = CC_OK;
 
 	TRY(certdevice_key_read(a->dir, &key));
-	TRY(dsse_spki(key, &spki));
-	*ret = text_base64_new(cc_blob_view(&spki));
+	if (a->device_certificate != NULL) {
+		TRY(read_chain(a->device_certificate, key, &chain));
+		*ret = json_pack("{s:o}", "certificate_chain", chain);
+	} else {
+		TRY(dsse_spki(key, &spki));
+		char *text = text_base64_new(cc_blob_view(&spki));
+		*ret = json_pack("{s:s}", "spki", text);
+		free(text);
+	}
 out:
 	cc_blob_free(&spki);
 	EVP_PKEY_free(key);
@@ -104,12 +157,11 @@ static void set_text(json_t *object, const char *name, const char *text)
 		json_object_set_new(object, name, json_string(text));
 }
 
-/* holder and device_key, which issue and rewrap share */
-static json_t *for_device(const struct ask *a, const char *spki)
+/* holder and device_key, which issue and rewrap share; takes `device` over */
+static json_t *for_device(const struct ask *a, json_t *device)
 {
 	json_t *kind = json_object();
 	json_t *holder = json_object();
-	json_t *device = json_pack("{s:s}", "spki", spki);
 
 	set_text(holder, "user_id", a->user);
 	set_text(holder, "device_id", a->device);
@@ -172,8 +224,8 @@ out:
 
 static cc_err kind_of(const struct ask *a, json_t **ret)
 {
-	char *spki = NULL;
-	json_t *kind = NULL;
+	json_t *kind = NULL, *device = NULL;
+	uint64_t renew = 0;
 
 	if (strcmp(a->kind, "chain") == 0) {
 		*ret = json_pack("{s:s}", "ca_profile", a->profile ? a->profile : "");
@@ -181,16 +233,19 @@ static cc_err kind_of(const struct ask *a, json_t **ret)
 	}
 	if (strcmp(a->kind, "revoke") == 0)
 		return revoke_of(a, ret);
-	cc_err err = own_spki(a, &spki);
+	if (a->renew != NULL && text_to_u64(cc_view_text(a->renew), 1, 99, &renew) != CC_OK)
+		return cc_fail(CC_USAGE, "--renew: 1 to 99, not \"%s\"", a->renew);
+	cc_err err = own_key(a, &device);
 	if (err != CC_OK)
 		return err;
-	kind = for_device(a, spki);
-	free(spki);
+	kind = for_device(a, device);
 	if (strcmp(a->kind, "issue") == 0) {
 		set_text(kind, "ca_profile", a->profile);
 		set_text(kind, "key_type", a->key_type);
 		set_text(kind, "subject", a->subject);
 		set_text(kind, "pfx_profile", a->pfx);
+		if (renew > 0)
+			json_object_set_new(kind, "renew_percent", json_integer((json_int_t)renew));
 		if (a->san != NULL)
 			json_object_set(kind, "san", a->san);
 	}
@@ -232,17 +287,22 @@ out:
 
 static int ask_usage(FILE *to, int status)
 {
-	fprintf(to, "usage: certdevice ask issue|rewrap|revoke|chain --tenant NAME [OPTION...]\n"
-		    "  --dir DIR            the device (issue, rewrap)\n"
-		    "  --profile NAME       CA profile (issue, revoke, chain)\n"
-		    "  --certificate FILE   PEM or DER (revoke)\n"
-		    "  --reason N           CRLReason of RFC 5280 (revoke), default 0\n"
-		    "  --key-type TYPE      rsa-2048, rsa-3072, rsa-4096, ec-p256, ec-p384\n"
-		    "  --subject DN         RFC 4514\n"
-		    "  --san TYPE=VALUE     email, dns, uri, ip, upn; several times\n"
-		    "  --user ID --device ID --seal FORM --pfx PROFILE --audience NAME "
-		    "--idempotency-key KEY\n"
-		    "  --out FILE           default: standard output\n");
+	fprintf(to,
+		"usage: certdevice ask issue|rewrap|revoke|chain --tenant NAME [OPTION...]\n"
+		"  --dir DIR            the device (issue, rewrap)\n"
+		"  --profile NAME       CA profile (issue, revoke, chain)\n"
+		"  --certificate FILE   PEM or DER (revoke)\n"
+		"  --reason N           CRLReason of RFC 5280 (revoke), default 0\n"
+		"  --key-type TYPE      rsa-2048, rsa-3072, rsa-4096, ec-p256, ec-p384\n"
+		"  --subject DN         RFC 4514\n"
+		"  --san TYPE=VALUE     email, dns, uri, ip, upn; several times\n"
+		"  --renew N            ask for a hint when N per cent of the lifetime are left\n"
+		"  --device-certificate FILE\n"
+		"                       PEM, the device's own first: sent in place of its bare "
+		"key\n"
+		"  --user ID --device ID --seal FORM --pfx PROFILE --audience NAME "
+		"--idempotency-key KEY\n"
+		"  --out FILE           default: standard output\n");
 	return status;
 }
 
@@ -258,17 +318,24 @@ static int ask_options(struct ask *a, int argc, char **argv)
 		{"idempotency-key", required_argument, NULL, 'i'},
 		{"certificate", required_argument, NULL, 'c'},
 		{"reason", required_argument, NULL, 'r'}, {"out", required_argument, NULL, 'o'},
-		{NULL, 0, NULL, 0}};
+		{"renew", required_argument, NULL, 'w'},
+		{"device-certificate", required_argument, NULL, 'e'}, {NULL, 0, NULL, 0}};
 	const struct {
 		int option;
 		const char **to;
 	} places[] = {{'d', &a->dir}, {'t', &a->tenant}, {'p', &a->profile}, {'k', &a->key_type},
 		{'s', &a->subject}, {'u', &a->user}, {'v', &a->device}, {'l', &a->seal},
 		{'x', &a->pfx}, {'a', &a->audience}, {'i', &a->idempotency}, {'o', &a->out},
-		{'c', &a->certificate}, {'r', &a->reason}};
+		{'c', &a->certificate}, {'r', &a->reason}, {'w', &a->renew},
+		{'e', &a->device_certificate}};
 	int option;
 
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		/* what is not, JSON would leave out without a word */
+		if (!text_is_clean(cc_view_text(optarg), ARGUMENT_MAX)) {
+			fprintf(stderr, "certdevice: an argument is not clean UTF-8 text\n");
+			return EXIT_USAGE;
+		}
 		bool known = option == 'n' && add_san(a, optarg) == CC_OK;
 		for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
 			if (places[i].option == option) {

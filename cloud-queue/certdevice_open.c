@@ -130,7 +130,7 @@ static cc_err unseal(struct opening *o)
 		cc_fail(CC_MISMATCH, "the result is for another device"));
 	TRY(sealer_open(o->device, o->result->seal, cc_blob_view(&o->sealed), &o->password));
 	/* pfx_open takes no file whose key and certificate do not belong together */
-	TRY(pfx_open(cc_blob_view(&o->pfx), cc_secret_view(&o->password), false, &o->content));
+	TRY(pfx_open(cc_blob_view(&o->pfx), cc_secret_view(&o->password), NULL, &o->content));
 out:
 	return err;
 }

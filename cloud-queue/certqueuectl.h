@@ -55,4 +55,15 @@ int queuectl_verify(struct queuectl *q, int argc, char **argv);
 int queuectl_submit(struct queuectl *q, int argc, char **argv);
 int queuectl_wait(struct queuectl *q, int argc, char **argv);
 int queuectl_show(struct queuectl *q, int argc, char **argv);
+int queuectl_connector(struct queuectl *q, int argc, char **argv);
 int queuectl_record(struct queuectl *q, int argc, char **argv);
+
+/* certqueuectl_record.c */
+/* Completes a request for a rewrap with what only the cloud has: the record's digests.  The record is
+ * one that was put, or one as the queue shows it; `key_id` (may be NULL) is for one that names no key. */
+cc_err queuectl_record_add(
+	json_t *request, const char *record_file, const char *key_id) CC_MUST_USE;
+/* Writes the records of `user` (NULL: of all) for `purpose` (NULL: for all) into `out` as
+ * THUMBPRINT.json, or prints their ids. */
+cc_err queuectl_record_list(const struct queuectl_api *api, const char *user, const char *purpose,
+	const char *out) CC_MUST_USE;

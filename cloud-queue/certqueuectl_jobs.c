@@ -145,12 +145,45 @@ out:
 	return err;
 }
 
+static int list_records(int argc, char **argv, const char *line)
+{
+	static const struct option options[] = {QUEUECTL_API_OPTIONS,
+		{"user", required_argument, NULL, 'u'}, {"purpose", required_argument, NULL, 'p'},
+		{"out", required_argument, NULL, 'o'}, {"help", no_argument, NULL, 'h'},
+		{NULL, 0, NULL, 0}};
+	struct queuectl_api api = {0};
+	const char *user = NULL, *purpose = NULL, *out = NULL;
+	int option;
+
+	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		if (queuectl_api_option(&api, option, optarg))
+			continue;
+		if (option == 'u')
+			user = optarg;
+		else if (option == 'p')
+			purpose = optarg;
+		else if (option == 'o')
+			out = optarg;
+		else
+			return jobs_usage(option == 'h' ? stdout : stderr,
+				option == 'h' ? EXIT_OK : EXIT_USAGE, line);
+	}
+	if (optind < argc)
+		return jobs_usage(stderr, EXIT_USAGE, line);
+	cc_err err = queuectl_record_list(&api, user, purpose, out);
+	return err == CC_OK ? EXIT_OK : queuectl_fail("record list", err);
+}
+
 int queuectl_record(struct queuectl *q, int argc, char **argv)
 {
-	static const char line[] = "record put RECORD... | record deliver SIGNED-REWRAP...";
+	static const char line[] =
+		"record put RECORD... | record deliver SIGNED-REWRAP... | record "
+		"list [--user ID] [--purpose WORD] [--out DIR]";
 	struct jobs j = {0};
 
 	(void)q;
+	if (argc > 1 && strcmp(argv[1], "list") == 0)
+		return list_records(argc - 1, argv + 1, line);
 	if (argc < 2 || (strcmp(argv[1], "put") != 0 && strcmp(argv[1], "deliver") != 0)) {
 		bool help = argc > 1 && strcmp(argv[1], "--help") == 0;
 		return jobs_usage(help ? stdout : stderr, help ? EXIT_OK : EXIT_USAGE, line);

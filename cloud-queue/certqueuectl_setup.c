@@ -130,22 +130,24 @@ static cc_err write_config(const struct setup *s)
 	cc_blob text = CC_BLOB_NONE;
 	char *path = file_join(s->dir, "queue.yaml");
 	unsigned long long connectors = s->connector_port, producers = s->producer_port;
+	/* an IPv6 address stands in brackets: RFC 3986 section 3.2.2 */
+	char *host = cc_asprintf(strchr(s->name, ':') ? "[%s]" : "%s", s->name);
 
 	cc_blob_printf(&text,
 		"# Written by certqueuectl init.\n"
 		"state_dir: state\n"
 		"run_dir: run\n"
-		"connectors:\n  listen: %s\n  port: %llu\n  certificate: server.pem\n  key: "
+		"connectors:\n  listen: \"%s\"\n  port: %llu\n  certificate: server.pem\n  key: "
 		"server.key\n"
 		"  url: \"wss://%s:%llu\"\n"
-		"producers:\n  listen: %s\n  port: %llu\n  certificate: server.pem\n  key: "
+		"producers:\n  listen: \"%s\"\n  port: %llu\n  certificate: server.pem\n  key: "
 		"server.key\n"
 		"  url: \"https://%s:%llu\"\n"
 		"ca: {certificate: queue-ca.pem, key: queue-ca.key}\n",
-		s->listen, connectors, s->name, connectors, s->listen, producers, s->name,
-		producers);
+		s->listen, connectors, host, connectors, s->listen, producers, host, producers);
 	cc_err err = file_write_new(path, cc_blob_view(&text), 0644);
 	cc_blob_free(&text);
+	free(host);
 	free(path);
 	return err;
 }

@@ -272,51 +272,11 @@ int queuectl_signer(struct queuectl *q, int argc, char **argv)
 	return EXIT_OK;
 }
 
-/* What a device asks for a record lacks what only the cloud has: the record's digests. */
-static cc_err add_record(json_t *request, const char *record_file)
-{
-	json_t *rewrap = json_object_get(request, "rewrap");
-	json_t *record = NULL;
-	cc_blob bytes = CC_BLOB_NONE;
-	uint8_t digest[SHA256_SIZE];
-	char *text = NULL;
-	cc_err err = CC_OK;
+struct sign_options {
+	const char *key, *record, *key_id, *out;
+};
 
-	TRY(tool_json_read(record_file, &record));
-	ENSURE(json_is_object(rewrap), cc_fail(CC_MALFORMED, "the request is not for a record"));
-	const char *blob = json_string_value(json_object_get(record, "encryptedPfxBlob"));
-	const char *password = json_string_value(json_object_get(record, "encryptedPfxPassword"));
-	const char *key = json_string_value(json_object_get(record, "keyId"));
-	ENSURE(blob && password && key, cc_fail(CC_MALFORMED, "%s: not a record", record_file));
-	TRY(text_from_base64(cc_view_text(blob), DOC_BODY_MAX, &bytes));
-	hash_sha256(cc_blob_view(&bytes), digest);
-	text = text_base64_new(cc_view_of(digest, sizeof(digest)));
-	json_object_set_new(rewrap, "pfx_sha256", json_string(text));
-	free(text);
-	text = NULL;
-	cc_blob_free(&bytes);
-	TRY(text_from_base64(cc_view_text(password), 4096, &bytes));
-	hash_sha256(cc_blob_view(&bytes), digest);
-	cc_blob_free(&bytes);
-	TRY(text_from_hex(cc_view_text(key), &bytes));
-	text = text_base64_new(cc_view_of(digest, sizeof(digest)));
-	char *key_text = text_base64_new(cc_blob_view(&bytes));
-	json_object_set_new(
-		rewrap, "passwords", json_pack("[{s:s, s:s}]", "key_id", key_text, "sha256", text));
-	free(key_text);
-	json_object_set(rewrap, "record_id", json_object_get(record, "id"));
-	json_object_set(rewrap, "purpose", json_object_get(record, "intendedPurpose"));
-	json_object_set_new(rewrap, "padding", json_string("oaep-sha512"));
-	json_object_set(rewrap, "binding", json_object_get(record, "binding"));
-out:
-	free(text);
-	cc_blob_free(&bytes);
-	json_decref(record);
-	return err;
-}
-
-static cc_err sign(
-	const char *key_file, const char *record, const char *request_file, const char *out)
+static cc_err sign(const struct sign_options *o, const char *request_file)
 {
 	Certq__SignedDocument *document = NULL;
 	EVP_PKEY *key = NULL;
@@ -325,14 +285,14 @@ static cc_err sign(
 	cc_blob body = CC_BLOB_NONE;
 	cc_err err = CC_OK;
 
-	TRY(tool_key_read(key_file, &key));
+	TRY(tool_key_read(o->key, &key));
 	TRY(tool_json_read(request_file, &request));
-	if (record != NULL)
-		TRY(add_record(request, record));
+	if (o->record != NULL)
+		TRY(queuectl_record_add(request, o->record, o->key_id));
 	TRY(job_json_pack(&certq__job_document__descriptor, request, &body));
 	TRY(dsse_sign(key, DOC_JOB, cc_blob_view(&body), &document));
 	value = document_json(DOC_JOB, document);
-	TRY(write_or_print(out, value));
+	TRY(write_or_print(o->out, value));
 out:
 	json_decref(value);
 	json_decref(request);
@@ -345,31 +305,36 @@ out:
 int queuectl_sign(struct queuectl *q, int argc, char **argv)
 {
 	static const struct option options[] = {{"key", required_argument, NULL, 'k'},
-		{"record", required_argument, NULL, 'r'}, {"out", required_argument, NULL, 'o'},
-		{"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
-	const char *key = NULL, *record = NULL, *out = NULL;
+		{"record", required_argument, NULL, 'r'}, {"key-id", required_argument, NULL, 'i'},
+		{"out", required_argument, NULL, 'o'}, {"help", no_argument, NULL, 'h'},
+		{NULL, 0, NULL, 0}};
+	struct sign_options o = {0};
 	int option;
 
 	(void)q;
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		if (option == 'k')
-			key = optarg;
+			o.key = optarg;
 		else if (option == 'r')
-			record = optarg;
+			o.record = optarg;
+		else if (option == 'i')
+			o.key_id = optarg;
 		else if (option == 'o')
-			out = optarg;
+			o.out = optarg;
 		else
 			break;
 	}
-	if (option == -1 && key != NULL && optind + 1 == argc) {
-		cc_err err = sign(key, record, argv[optind], out);
+	if (option == -1 && o.key != NULL && optind + 1 == argc) {
+		cc_err err = sign(&o, argv[optind]);
 		return err == CC_OK ? EXIT_OK : queuectl_fail("sign", err);
 	}
 	fprintf(option == 'h' ? stdout : stderr,
-		"usage: certqueuectl sign --key FILE [--record FILE] [--out FILE] REQUEST\n"
+		"usage: certqueuectl sign --key FILE [--record FILE [--key-id HEX]] [--out FILE] "
+		"REQUEST\n"
 		"  --key FILE     the signer's private key (PEM, 0600)\n"
-		"  --record FILE  for a rewrap: the imported record, whose digests go into the "
-		"job\n"
+		"  --record FILE  for a rewrap: the imported record, as it was put or as the "
+		"queue lists it\n"
+		"  --key-id HEX   of the on-prem key, for a record that does not name it\n"
 		"REQUEST is a JobDocument as JSON; - reads standard input\n");
 	return option == 'h' ? EXIT_OK : EXIT_USAGE;
 }

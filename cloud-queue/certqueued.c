@@ -2,6 +2,7 @@
  * certqueued: the reference queue.  Reads its configuration, opens everything, serves until it is
  * told to stop.  Needs no privileges; refuses nothing that an ordinary user may do.
  */
+#include "base/crashpoint.h"
 #include "base/log.h"
 #include "base/role.h"
 #include "base/sandbox.h"
@@ -15,6 +16,8 @@ static int usage(FILE *to, int status)
 	fprintf(to, "usage: certqueued --config FILE [--check]\n"
 		    "  --config FILE  queue.yaml\n"
 		    "  --check        read and judge the configuration, then end\n"
+		    "  --restored     the store is a restored backup: say so to it, then end\n"
+		    "  --reset-clock  the store's clock was far ahead: set it back, then end\n"
 		    "  --reference    print every key of the configuration\n"
 		    "  --version      print the version\n"
 		    "SIGTERM and SIGINT: finish in an orderly way; a second one: stop at once.\n");
@@ -42,6 +45,14 @@ static void raise_descriptor_limit(void)
 	}
 }
 
+static int report(cc_err err)
+{
+	if (err == CC_OK)
+		return EXIT_OK;
+	log_event(EV_FATAL, LV_ERR(err));
+	return cc_err_category(err) == CC_CAT_CONFIG ? EXIT_CONFIGURATION : EXIT_FAILED;
+}
+
 static int serve(const struct queue_config *config)
 {
 	struct queue *q = NULL;
@@ -53,22 +64,21 @@ static int serve(const struct queue_config *config)
 	TRY(queue_run(q));
 out:
 	queue_free(q);
-	if (err == CC_OK)
-		return EXIT_OK;
-	log_event(EV_FATAL, LV_ERR(err));
-	return cc_err_category(err) == CC_CAT_CONFIG ? EXIT_CONFIGURATION : EXIT_FAILED;
+	return report(err);
 }
 
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {{"config", required_argument, NULL, 'c'},
-		{"check", no_argument, NULL, 'k'}, {"reference", no_argument, NULL, 'r'},
+		{"check", no_argument, NULL, 'k'}, {"restored", no_argument, NULL, 'R'},
+		{"reset-clock", no_argument, NULL, 'C'}, {"reference", no_argument, NULL, 'r'},
 		{"version", no_argument, NULL, 'v'}, {"help", no_argument, NULL, 'h'},
 		{NULL, 0, NULL, 0}};
 	struct queue_config config = {0};
+	enum queue_mend mend = QUEUE_MEND_NOTHING;
 	const char *path = NULL;
 	bool check = false;
-	int option, status;
+	int option, status = EXIT_OK;
 	cc_err err;
 
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -76,6 +86,10 @@ int main(int argc, char **argv)
 			path = optarg;
 		else if (option == 'k')
 			check = true;
+		else if (option == 'R')
+			mend = QUEUE_RESTORED;
+		else if (option == 'C')
+			mend = QUEUE_RESET_CLOCK;
 		else if (option == 'r')
 			return reference();
 		else if (option == 'v')
@@ -86,6 +100,7 @@ int main(int argc, char **argv)
 	}
 	if (!path || optind < argc)
 		return usage(stderr, EXIT_USAGE);
+	crashpoint_arm();
 	sandbox_early(true); /* the queue's CA key is in this process: no core, no ptrace */
 	log_init("queue", LOG_LOGFMT, LOG_INFO_);
 	err = queue_config_read(path, &config);
@@ -94,7 +109,9 @@ int main(int argc, char **argv)
 		return EXIT_CONFIGURATION;
 	}
 	log_init("queue", config.log_format, config.log_level);
-	status = check ? EXIT_OK : serve(&config);
+	if (!check)
+		status = mend != QUEUE_MEND_NOTHING ? report(queue_mend(&config, mend))
+						    : serve(&config);
 	queue_config_clear(&config);
 	return status;
 }

@@ -418,6 +418,17 @@ static void op_connector_disable(struct control_op *op)
 		store_connector_set(op->queue->store, &in, on_connector_set, op);
 }
 
+/* Whoever comes next under this identity is the one: a connection of now is of the journal that is given up. */
+static void op_connector_adopt(struct control_op *op)
+{
+	struct store_connector_set_in in = {.tenant = control_op_text(op, "tenant"),
+		.id = control_op_text(op, "connector_id"),
+		.forget_journal = true};
+
+	gateway_disconnect(op->queue->gateway, in.tenant, in.id, "adopt");
+	store_connector_set(op->queue->store, &in, on_connector_set, op);
+}
+
 /* ---- the table ---- */
 
 #define MEMBERS_MAX 5
@@ -437,6 +448,7 @@ static const struct rule {
 		{"tenant", "name", "scopes", "lifetime_s"}},
 	{"connector_list", op_connector_list, false, {"tenant"}},
 	{"connector_disable", op_connector_disable, true, {"tenant", "connector_id", "disabled"}},
+	{"connector_adopt", op_connector_adopt, true, {"tenant", "connector_id"}},
 	{"job_show", control_job_show, false, {"tenant", "job"}},
 	{"job_takeover", control_job_takeover, true, {"tenant", "job"}},
 	{"job_bury", control_job_bury, true, {"tenant", "job"}},

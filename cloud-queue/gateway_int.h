@@ -80,6 +80,9 @@ struct gateway_op {
 struct gateway_op *gateway_op_begin(struct gateway_session *s, Certq__Envelope *envelope);
 /* Still connected: the answer can be sent.  Call gateway_op_end when done in any case. */
 bool gateway_op_alive(const struct gateway_op *op);
+/* The store is behind: what has an answer RETRY_LATER gets it, in place of an operation.  To be asked
+ * once for a message, before its first operation. */
+bool gateway_session_busy(const struct gateway_session *s);
 void gateway_op_end(struct gateway_op *op);
 
 /* Lease and send jobs as far as credit goes. */

@@ -1,7 +1,9 @@
 /*
  * What a connector says about jobs it holds, apart from their results: extend, claim, park, settle,
- * give back.  Each is one operation of the store; a store that cannot answer makes RETRY_LATER.
+ * give back.  Each is one operation of the store; a store that cannot answer, or that is behind, makes
+ * RETRY_LATER, and no answer where there is no such verdict: the connector says it again by itself.
  */
+#include "base/crashpoint.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "cloud-queue/gateway_int.h"
@@ -67,7 +69,7 @@ static struct gateway_op *begin_part(
 	return op;
 }
 
-static void extend_part(struct gateway_session *s, struct gateway_op *op)
+static void extend_part(struct gateway_session *s, struct gateway_op *op, bool busy)
 {
 	Certq__Lease *const *from = op->message->lease_extend->leases + op->from;
 	struct store_lease_id leases[STORE_HELD_MAX];
@@ -77,13 +79,17 @@ static void extend_part(struct gateway_session *s, struct gateway_op *op)
 	for (size_t i = 0; i < op->count; i++)
 		leases[i] = (struct store_lease_id){
 			.job_id = codec_view(from[i]->job_id), .epoch = from[i]->epoch};
-	store_extend(s->gateway->queue->store, &in, on_extended, op);
+	if (busy)
+		on_extended(op, &(struct store_extend_out){.err = CC_BUSY});
+	else
+		store_extend(s->gateway->queue->store, &in, on_extended, op);
 }
 
 void gateway_jobs_extend(struct gateway_session *s, Certq__Envelope *envelope)
 {
 	const Certq__LeaseExtend *message = envelope->lease_extend;
 	size_t total = message->n_leases;
+	bool busy = gateway_session_busy(s);
 
 	for (size_t i = 0; i < total; i++) {
 		if (!job_id_ok(message->leases[i]->job_id)) {
@@ -92,7 +98,7 @@ void gateway_jobs_extend(struct gateway_session *s, Certq__Envelope *envelope)
 		}
 	}
 	for (size_t from = 0; from < total; from += STORE_HELD_MAX)
-		extend_part(s, begin_part(s, envelope, from, total));
+		extend_part(s, begin_part(s, envelope, from, total), busy);
 	if (total == 0)
 		codec_free(envelope);
 }
@@ -144,6 +150,7 @@ static void send_claim_acks(const struct gateway_op *op, const struct store_clai
 	acks.acks = list;
 	envelope.body_case = CERTQ__ENVELOPE__BODY_CLAIM_ACKS;
 	envelope.claim_acks = &acks;
+	crashpoint_pass(CRASH_QUEUE_BEFORE_CLAIM_ACK);
 	gateway_session_send(op->session, &envelope);
 }
 
@@ -164,7 +171,7 @@ static bool claim_ok(const Certq__Claim *claim)
 	       claim->txid.len == TXID_SIZE;
 }
 
-static void claim_part(struct gateway_session *s, struct gateway_op *op)
+static void claim_part(struct gateway_session *s, struct gateway_op *op, bool busy)
 {
 	Certq__Claim *const *from = op->message->claims->claims + op->from;
 	struct store_claim claims[STORE_HELD_MAX];
@@ -178,13 +185,17 @@ static void claim_part(struct gateway_session *s, struct gateway_op *op)
 			.csr_sha256 = codec_view(from[i]->csr_sha256),
 			.spki_sha256 = codec_view(from[i]->spki_sha256),
 			.txid = codec_view(from[i]->txid)};
-	store_claim(s->gateway->queue->store, &in, on_claimed, op);
+	if (busy)
+		on_claimed(op, &(struct store_claim_out){.err = CC_BUSY});
+	else
+		store_claim(s->gateway->queue->store, &in, on_claimed, op);
 }
 
 void gateway_jobs_claims(struct gateway_session *s, Certq__Envelope *envelope)
 {
 	const Certq__Claims *message = envelope->claims;
 	size_t total = message->n_claims;
+	bool busy = gateway_session_busy(s);
 
 	for (size_t i = 0; i < total; i++) {
 		if (!claim_ok(message->claims[i])) {
@@ -193,14 +204,15 @@ void gateway_jobs_claims(struct gateway_session *s, Certq__Envelope *envelope)
 		}
 	}
 	for (size_t from = 0; from < total; from += STORE_HELD_MAX)
-		claim_part(s, begin_part(s, envelope, from, total));
+		claim_part(s, begin_part(s, envelope, from, total), busy);
 	if (total == 0)
 		codec_free(envelope);
 }
 
 /* ---- Park ---- */
 
-/* No answer after a failure of the store: the job stays CLAIMED, and the connector asks again. */
+/* No answer after a failure of the store: the job stays CLAIMED, and the connector asks again in its next
+ * session.  There is no verdict for "later", so one is taken however far the store is behind. */
 static void on_parked(void *arg, const struct store_park_out *out)
 {
 	struct gateway_op *op = arg;
@@ -294,6 +306,11 @@ void gateway_jobs_settle(struct gateway_session *s, Certq__Envelope *envelope)
 		malformed(s, envelope, "Settle");
 		return;
 	}
+	if (gateway_session_busy(s)) {
+		on_settled(
+			gateway_op_begin(s, envelope), &(struct store_settle_out){.err = CC_BUSY});
+		return;
+	}
 	in.outcome = (enum store_settlement)settle->outcome;
 	store_settle(s->gateway->queue->store, &in, on_settled, gateway_op_begin(s, envelope));
 }
@@ -348,6 +365,10 @@ void gateway_jobs_nack(struct gateway_session *s, Certq__Envelope *envelope)
 		nack->reason > CERTQ__NACK_REASON__NACK_CA_UNREACHABLE ||
 		nack->retry_delay_ms > DELAY_MAX_MS || (in.ca.size > 0 && !text_is_name(in.ca))) {
 		malformed(s, envelope, "Nack");
+		return;
+	}
+	if (gateway_session_busy(s)) {
+		on_nacked(gateway_op_begin(s, envelope), &(struct store_nack_out){.err = CC_BUSY});
 		return;
 	}
 	in.reason = (enum store_nack_reason)nack->reason;

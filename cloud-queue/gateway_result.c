@@ -3,6 +3,7 @@
  * result key before the store takes it.  Without that signature a SUCCESS with a certificate, a
  * password or a chain is nothing; a failure that the keyvault did not see is the connector's word.
  */
+#include "base/crashpoint.h"
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/text.h"
@@ -55,6 +56,7 @@ static void send_ack(struct gateway_session *s, const Certq__Result *r,
 		ack.retry_after_ms = RETRY_MS;
 	envelope.body_case = CERTQ__ENVELOPE__BODY_RESULT_ACK;
 	envelope.result_ack = &ack;
+	crashpoint_pass(CRASH_QUEUE_BEFORE_RESULT_ACK);
 	gateway_session_send(s, &envelope);
 }
 
@@ -315,5 +317,10 @@ void gateway_result_handle(struct gateway_session *s, Certq__Envelope *envelope)
 		codec_free(envelope);
 		return;
 	}
-	store_fetch(s->gateway->queue->store, &in, on_fetched, gateway_op_begin(s, envelope));
+	if (gateway_session_busy(s))
+		on_fetched(
+			gateway_op_begin(s, envelope), &(struct store_fetch_out){.err = CC_BUSY});
+	else
+		store_fetch(
+			s->gateway->queue->store, &in, on_fetched, gateway_op_begin(s, envelope));
 }

@@ -24,7 +24,8 @@
 static const char *hello_fault(const Certq__Hello *hello)
 {
 	if (hello->proto_min > PROTO || hello->proto_max < PROTO)
-		return "no common version";
+		return "the connector speaks another version of the protocol, version 1 is spoken "
+		       "here: update the older side";
 	if (hello->instance_id.len != ID_SIZE || hello->journal_id.len != ID_SIZE ||
 		(hello->resume_nonce.len != 0 && hello->resume_nonce.len != STORE_NONCE_SIZE))
 		return "ids of a wrong length";

@@ -20,8 +20,9 @@
 #define OUTBOX_HIGH     (2u * 1024u * 1024u) /* no new jobs while this much waits to be sent */
 #define OUTBOX_RETRY_MS 50
 #define LOOK_MS         60000 /* for what no hint tells of: an exclusion or a suspension that ended */
-#define PENDING_HIGH    64u   /* stop reading at this many operations in the store, */
-#define PENDING_LOW     16u   /* read on at this many */
+#define PENDING_BUSY    64u   /* at this many operations in the store: RETRY_LATER */
+#define PENDING_HIGH    192u /* what has no such answer could go on: stop reading, */
+#define PENDING_LOW     16u  /* read on at this many */
 
 struct store_session gateway_session_id(const struct gateway_session *s)
 {
@@ -123,6 +124,11 @@ struct gateway_op *gateway_op_begin(struct gateway_session *s, Certq__Envelope *
 		gateway_connection_pause(s->connection, true);
 	}
 	return op;
+}
+
+bool gateway_session_busy(const struct gateway_session *s)
+{
+	return s->pending >= PENDING_BUSY;
 }
 
 bool gateway_op_alive(const struct gateway_op *op)

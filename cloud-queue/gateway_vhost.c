@@ -9,11 +9,15 @@
 
 #include "base/file.h"
 #include "base/lws_loop.h"
+#include <errno.h>
 #include <libwebsockets.h>
+#include <netdb.h>
 #include <openssl/err.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define HANDSHAKE_S 10 /* TLS and headers: what a silent peer is given */
@@ -80,6 +84,40 @@ static void fill_info(const struct gateway_vhost_setup *setup, struct gateway_vh
 	}
 }
 
+/* lws says only that it failed: what does the system say to the same address? */
+static cc_err why_not(const struct gateway_vhost_setup *setup)
+{
+	const struct queue_listen *l = setup->listen;
+	const struct addrinfo numbers = {
+		.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV, .ai_socktype = SOCK_STREAM};
+	struct addrinfo *address = NULL;
+	char port[8];
+	int fd = -1, yes = 1, why = 0;
+
+	(void)snprintf(port, sizeof(port), "%u", l->port & 0xffffu);
+	if (getaddrinfo(l->listen, port, &numbers, &address) == 0) {
+		fd = socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes)) != 0 ||
+			bind(fd, address->ai_addr, address->ai_addrlen) != 0)
+			why = errno;
+		freeaddrinfo(address);
+	}
+	if (fd >= 0)
+		close(fd);
+	if (why == EADDRINUSE)
+		return cc_fail(CC_CONFIG,
+			"%s: %s port %u is in use by another program: stop that one (`ss -ltnp` "
+			"names it), or write another port",
+			setup->name, l->listen, l->port);
+	if (why != 0)
+		return cc_fail(CC_CONFIG, "%s: cannot listen on %s port %u: %s", setup->name,
+			l->listen, l->port, strerror(why));
+	return cc_fail(CC_CONFIG,
+		"%s: TLS cannot be set up: %s and %s do not belong together, or "
+		"are not PEM",
+		setup->name, l->certificate, l->key);
+}
+
 cc_err gateway_vhost_open(
 	struct loop *l, const struct gateway_vhost_setup *setup, struct gateway_vhost **ret)
 {
@@ -94,9 +132,7 @@ cc_err gateway_vhost_open(
 	v->user = setup->user;
 	fill_info(setup, v, &info);
 	v->vhost = lws_create_vhost(lws_loop_context(l), &info);
-	ENSURE(v->vhost,
-		cc_fail(CC_CONFIG, "%s: cannot listen on %s port %u with %s", setup->name,
-			setup->listen->listen, setup->listen->port, setup->listen->certificate));
+	ENSURE(v->vhost, why_not(setup));
 	*ret = v;
 	v = NULL;
 out:

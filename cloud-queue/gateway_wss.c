@@ -37,6 +37,7 @@ struct gateway_connection {
 	struct outgoing *out, **out_end;
 	size_t out_bytes;
 	bool closing;
+	bool peer_closed;
 	uint16_t close_code;
 	char close_reason[CLOSE_REASON_MAX];
 };
@@ -151,13 +152,16 @@ void gateway_connection_pause(struct gateway_connection *c, bool paused)
 
 /* ---- in ---- */
 
-/* Refuse what was received: the close code goes out at once, what was queued does not. */
+/* Refuse what was received: the close code goes out at once, what was queued does not.  From the write
+ * callback, never by a non-zero answer to received bytes: lws 4.1.6 then leaves its receive buffer
+ * full, goes on receiving while it waits for the peer's close, and writes behind that buffer. */
 static int refuse(struct gateway_connection *c, uint16_t code, const char *why)
 {
 	log_event(EV_CONNECTOR_REFUSED, LV_TEXT("reason", why), LV_U64("close", code));
-	lws_close_reason(
-		c->wsi, (enum lws_close_status)code, (unsigned char *)(uintptr_t)why, strlen(why));
-	return -1;
+	while (c->out)
+		drop_first(c);
+	gateway_connection_close(c, code, why);
+	return 0;
 }
 
 static bool too_fast(struct gateway_connection *c)
@@ -236,6 +240,12 @@ static int on_established(struct lws *wsi)
 static void on_closed(struct lws *wsi, struct gateway_connection *c)
 {
 	lws_set_opaque_user_data(wsi, NULL);
+	/* lws says nothing of what it refuses itself (RFC 6455 section 5).  Before Hello nobody else
+	 * would tell of the end. */
+	if (!c->closing && !c->peer_closed && c->message_max == WSS_HELLO_MAX)
+		log_event(EV_CONNECTOR_GONE,
+			LV_TEXT("reason", "it ended before Hello without a close: it was cut, or "
+					  "what came is not WebSocket"));
 	c->server->events->closed(c->session);
 	while (c->out)
 		drop_first(c);
@@ -269,6 +279,9 @@ static int callback(
 		return on_receive(c, in, len);
 	case LWS_CALLBACK_SERVER_WRITEABLE:
 		return on_writable(c);
+	case LWS_CALLBACK_WS_PEER_INITIATED_CLOSE:
+		c->peer_closed = true;
+		return 0;
 	case LWS_CALLBACK_CLOSED:
 	case LWS_CALLBACK_WSI_DESTROY:
 		on_closed(wsi, c);

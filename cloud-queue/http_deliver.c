@@ -2,11 +2,12 @@
  * Many signed documents in one request.
  *
  * user-pfx:deliver: Rewrap documents of one user, one for each record, as one batch.  All are checked
- * before any is enqueued: one fault, or a record that is not there, and none is taken.
- * jobs:batch: any jobs; each is judged by itself and has its own answer.
+ * before any is enqueued, and enqueued by one operation of the store: one fault, a record that is not
+ * there, or no room, and none is taken.
+ * jobs:batch: any jobs; each is judged and enqueued by itself and has its own answer.
  *
- * Enqueueing is by item, each idempotent by its own signed key, so that the same request again
- * completes what a crash cut off.
+ * Each is idempotent by its own signed key, so that the same request again is safe after any answer,
+ * and after none.
  */
 #include "base/hash.h"
 #include "base/text.h"
@@ -40,6 +41,11 @@ static void deliver_free(struct deliver *d)
 	free(d);
 }
 
+static void point_at(struct http_fault *fault, size_t item)
+{
+	snprintf(fault->pointer, sizeof(fault->pointer), "/jobs/%zu", item);
+}
+
 /* ---- after all are enqueued ---- */
 
 static json_t *item_json(const struct http_submit *s)
@@ -54,11 +60,27 @@ static json_t *item_json(const struct http_submit *s)
 	return to;
 }
 
+/* The fault of the item that is the cause, in the place of an answer. */
+static bool refused_together(struct deliver *d)
+{
+	for (size_t i = 0; i < d->count && d->together; i++) {
+		struct http_fault *fault = &d->items[i].fault;
+
+		if (fault->status) {
+			point_at(fault, i);
+			http_fault_answer(d->request, fault);
+			deliver_free(d);
+			return true;
+		}
+	}
+	return false;
+}
+
 static void enqueued(struct deliver *d)
 {
 	json_t *jobs, *answer;
 
-	if (--d->left > 0)
+	if (--d->left > 0 || refused_together(d))
 		return;
 	jobs = json_array();
 	for (size_t i = 0; i < d->count; i++)
@@ -78,6 +100,12 @@ static void on_enqueued(struct http_submit *s)
 /* Those without a fault. */
 static void enqueue_all(struct deliver *d)
 {
+	if (d->together) {
+		d->left = 1;
+		d->items[0].done = on_enqueued;
+		http_submit_enqueue_all(d->items, d->count);
+		return;
+	}
 	d->left = d->count + 1;
 	for (size_t i = 0; i < d->count; i++) {
 		d->items[i].done = on_enqueued;
@@ -110,32 +138,29 @@ static bool repeated(const struct deliver *d, size_t at)
 static void judge_item(const struct deliver *d, size_t i)
 {
 	struct http_submit *s = &d->items[i];
-	char pointer[32];
 
-	snprintf(pointer, sizeof(pointer), "/jobs/%zu", i);
 	if (s->fault.status)
-		snprintf(s->fault.pointer, sizeof(s->fault.pointer), "%s", pointer);
-	else if (!s->record)
-		http_fault_set(&s->fault, 422, "key_mismatch", pointer, "not a Rewrap document");
+		return;
+	if (!s->record)
+		http_fault_set(&s->fault, 422, "key_mismatch", NULL, "not a Rewrap document");
 	else if (d->items[0].record && !same_user(d, s))
-		http_fault_set(&s->fault, 422, "key_mismatch", pointer, "another user's record");
+		http_fault_set(&s->fault, 422, "key_mismatch", NULL, "another user's record");
 	else if (d->items[0].record && repeated(d, i))
-		http_fault_set(&s->fault, 422, "key_mismatch", pointer, "the same record twice");
+		http_fault_set(&s->fault, 422, "key_mismatch", NULL, "the same record twice");
 }
 
 static void checked(struct deliver *d)
 {
 	if (--d->left > 0)
 		return;
+	/* up to the first fault: what comes after it is not looked at */
 	for (size_t i = 0; i < d->count && d->together; i++) {
 		judge_item(d, i);
-		if (d->items[i].fault.status) {
-			http_fault_answer(d->request, &d->items[i].fault);
-			deliver_free(d);
-			return;
-		}
+		if (d->items[i].fault.status)
+			break;
 	}
-	enqueue_all(d);
+	if (!refused_together(d))
+		enqueue_all(d);
 }
 
 static void on_checked(struct http_submit *s)

@@ -4,6 +4,7 @@
 #include "cloud-queue/http_graph.h"
 
 #include "base/hash.h"
+#include "cloud-queue/graph_words.h"
 #include "cloud-queue/queue_json.h"
 #include "proto/codec.h"
 #include <stdio.h>
@@ -22,20 +23,6 @@ const char *const http_graph_members[] = {"@odata.type", "@odata.context", "id",
 	"intendedPurpose", "userPrincipalName", "startDateTime", "expirationDateTime",
 	"providerName", "keyName", "paddingScheme", "encryptedPfxBlob", "encryptedPfxPassword",
 	"createdDateTime", "lastModifiedDateTime", "binding", "keyId", "recipients", NULL};
-
-static const char *const purposes[] = {
-	"unassigned", "smimeEncryption", "smimeSigning", "vpn", "wifi"};
-
-static const struct {
-	const char *name;
-	int number; /* Graph's */
-	uint32_t padding;
-} paddings[] = {{"none", 0, CERTQ__PADDING__PADDING_OAEP_SHA512},
-	{"oaepSha256", 3, CERTQ__PADDING__PADDING_OAEP_SHA256},
-	{"oaepSha384", 4, CERTQ__PADDING__PADDING_OAEP_SHA384},
-	{"oaepSha512", 5, CERTQ__PADDING__PADDING_OAEP_SHA512}};
-
-#define COUNT(table) (sizeof(table) / sizeof((table)[0]))
 
 /* What is read before it is packed; the views and blobs live until then. */
 struct reading {
@@ -190,36 +177,24 @@ static bool read_upn(struct reading *g)
 
 static bool read_purpose(struct reading *g)
 {
-	const json_t *value = json_object_get(g->from, "intendedPurpose");
+	const char *purpose = graph_words_purpose(json_object_get(g->from, "intendedPurpose"));
 
-	for (size_t i = 0; i < COUNT(purposes); i++) {
-		if (json_is_string(value) &&
-			text_equal_nocase(text_view(value), cc_view_text(purposes[i]))) {
-			g->record.purpose = codec_text(purposes[i]);
-			return true;
-		}
-	}
-	return refuse(
-		g, "/intendedPurpose", "unassigned, smimeEncryption, smimeSigning, vpn or wifi");
+	if (!purpose)
+		return refuse(g, "/intendedPurpose",
+			"unassigned, smimeEncryption, smimeSigning, vpn or wifi");
+	g->record.purpose = codec_text(purpose);
+	return true;
 }
 
 static bool read_padding(struct reading *g)
 {
-	const json_t *value = json_object_get(g->from, "paddingScheme");
+	Certq__Padding padding;
 
-	for (size_t i = 0; i < COUNT(paddings); i++) {
-		bool same = json_is_string(value)
-				    ? text_equal_nocase(
-					      text_view(value), cc_view_text(paddings[i].name))
-				    : json_is_integer(value) &&
-					      json_integer_value(value) == paddings[i].number;
-
-		if (same) {
-			g->record.padding = paddings[i].padding;
-			return true;
-		}
-	}
-	return refuse(g, "/paddingScheme", "oaepSha256, oaepSha384, oaepSha512 or none (SHA-512)");
+	if (!graph_words_padding(json_object_get(g->from, "paddingScheme"), &padding))
+		return refuse(g, "/paddingScheme",
+			"oaepSha256, oaepSha384, oaepSha512 or none (SHA-512)");
+	g->record.padding = padding;
+	return true;
 }
 
 static bool read_optional(struct reading *g, const char *name, ProtobufCBinaryData *to)
@@ -358,15 +333,6 @@ bool http_graph_read(
 
 /* ---- show ---- */
 
-static const char *padding_name(uint32_t padding)
-{
-	for (size_t i = 1; i < COUNT(paddings); i++) {
-		if (paddings[i].padding == padding)
-			return paddings[i].name;
-	}
-	return "none";
-}
-
 static json_t *digest_of(cc_view bytes)
 {
 	uint8_t sha256[SHA256_SIZE];
@@ -418,7 +384,8 @@ json_t *http_graph_show(const Queue__PfxRecord *record)
 			to, "expirationDateTime", queue_json_time(record->expiration_s));
 	show_text(to, "providerName", record->provider_name);
 	show_text(to, "keyName", record->key_name);
-	json_object_set_new(to, "paddingScheme", json_string(padding_name(record->padding)));
+	json_object_set_new(
+		to, "paddingScheme", json_string(graph_words_padding_name(record->padding)));
 	json_object_set_new(to, "createdDateTime", queue_json_time(record->created_s));
 	json_object_set_new(to, "lastModifiedDateTime", queue_json_time(record->modified_s));
 	json_object_set_new(to, "binding", json_integer(record->binding));

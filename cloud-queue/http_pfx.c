@@ -29,6 +29,8 @@ struct pfx {
 	bool replace;
 	bool has_version;
 	uint8_t version[SHA256_SIZE]; /* that the client has seen */
+	uint8_t request_sha256[SHA256_SIZE];
+	struct store_repeat repeat; /* POST */
 };
 
 static void etag_of(const uint8_t version[SHA256_SIZE], char ret[ETAG_SIZE])
@@ -45,6 +47,19 @@ static void pfx_free(struct pfx *p)
 	free(p);
 }
 
+/* The record, or NULL when it was answered that there is none. */
+static Queue__PfxRecord *found(struct http_request *r, const struct store_pfx_get_out *out)
+{
+	Queue__PfxRecord *record = NULL;
+
+	if (out->err != CC_OK)
+		http_answer_store_failed(r, out->err);
+	else if (out->result != STORE_OK || codec_decode(&queue__pfx_record__descriptor,
+						    out->record, RECORD_MAX, &record) != CC_OK)
+		http_answer_not_found(r);
+	return record;
+}
+
 static void answer_put(struct pfx *p)
 {
 	char etag[ETAG_SIZE];
@@ -58,15 +73,48 @@ static void answer_put(struct pfx *p)
 	http_answer_json(p->request, p->replace ? 200 : 201, http_graph_show(p->record));
 }
 
+/* The same request again: the record as it is now, whoever changed it since. */
+static void on_again(void *arg, const struct store_pfx_get_out *out)
+{
+	struct pfx *p = arg;
+	struct http_request *r = p->request;
+	Queue__PfxRecord *record = found(r, out);
+	char etag[ETAG_SIZE];
+
+	if (record) {
+		etag_of(out->version, etag);
+		http_answer_header(r, "etag", etag);
+		http_answer_json(r, 200, http_graph_show(record));
+	}
+	codec_free(record);
+	pfx_free(p);
+}
+
+static void answer_again(struct pfx *p)
+{
+	struct store_pfx_get_in in = {.tenant = http_request_tenant(p->request),
+		.user = codec_view(p->record->user_id),
+		.thumbprint = codec_view(p->record->thumbprint)};
+
+	store_pfx_get(http_request_queue(p->request)->store, &in, on_again, p);
+}
+
 static void on_put(void *arg, const struct store_pfx_put_out *out)
 {
 	struct pfx *p = arg;
 	struct http_request *r = p->request;
 
+	if (out->err == CC_OK && out->result == STORE_SAME) {
+		answer_again(p);
+		return;
+	}
 	if (out->err != CC_OK)
 		http_answer_store_failed(r, out->err);
 	else if (out->result == STORE_NEW || out->result == STORE_OK)
 		answer_put(p);
+	else if (out->result == STORE_KEY_TAKEN)
+		http_answer_problem(
+			r, 409, "idempotency_conflict", "another request has this Idempotency-Key");
 	else if (out->result == STORE_CONFLICT && p->replace)
 		http_answer_problem(
 			r, 412, "version_mismatch", "the record is not the one of this ETag");
@@ -87,7 +135,8 @@ static void put(struct pfx *p)
 	struct store_pfx_put_in in = {.tenant = http_request_tenant(p->request),
 		.user = codec_view(p->record->user_id),
 		.thumbprint = codec_view(p->record->thumbprint),
-		.mode = p->replace ? STORE_PFX_REPLACE : STORE_PFX_CREATE};
+		.mode = p->replace ? STORE_PFX_REPLACE : STORE_PFX_CREATE,
+		.repeat = p->repeat};
 	cc_blob packed = codec_pack(p->record);
 
 	if (p->has_version)
@@ -123,8 +172,12 @@ void http_pfx_post(struct http_request *r)
 {
 	struct pfx *p = NULL;
 
-	if (read_body(r, &p))
+	if (!read_body(r, &p))
+		return;
+	if (http_request_repeat(r, p->request_sha256, &p->repeat))
 		put(p);
+	else
+		pfx_free(p);
 }
 
 /* ---- PUT, DELETE ---- */
@@ -220,19 +273,6 @@ void http_pfx_delete(struct http_request *r)
 }
 
 /* ---- GET ---- */
-
-/* The record, or NULL when it was answered that there is none. */
-static Queue__PfxRecord *found(struct http_request *r, const struct store_pfx_get_out *out)
-{
-	Queue__PfxRecord *record = NULL;
-
-	if (out->err != CC_OK)
-		http_answer_store_failed(r, out->err);
-	else if (out->result != STORE_OK || codec_decode(&queue__pfx_record__descriptor,
-						    out->record, RECORD_MAX, &record) != CC_OK)
-		http_answer_not_found(r);
-	return record;
-}
 
 static void on_get(void *arg, const struct store_pfx_get_out *out)
 {

@@ -8,7 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define RETRY_AFTER "2"
+#define RETRY_AFTER    "2"
+#define REPEAT_KEY_MAX 128u
 
 void http_request_free(struct http_request *r)
 {
@@ -43,6 +44,25 @@ cc_view http_request_body(const struct http_request *r)
 const char *http_request_idempotency_key(const struct http_request *r)
 {
 	return r->idempotency_key[0] ? r->idempotency_key : NULL;
+}
+
+bool http_request_repeat(
+	struct http_request *r, uint8_t room[SHA256_SIZE], struct store_repeat *ret)
+{
+	cc_view key = cc_view_text(r->idempotency_key);
+
+	if (key.size == 0)
+		return true;
+	if (!text_is_token(key, REPEAT_KEY_MAX)) {
+		http_answer_fault(r, 400, "malformed_json",
+			"Idempotency-Key is 1 to 128 characters of [A-Za-z0-9._:-]",
+			"/Idempotency-Key");
+		return false;
+	}
+	HASH_ITEMS(room, cc_view_text(r->route->path), cc_view_text(r->params[0]),
+		cc_view_text(r->params[1]), cc_blob_view(&r->body));
+	*ret = (struct store_repeat){.key = key, .request_sha256 = cc_view_of(room, SHA256_SIZE)};
+	return true;
 }
 
 bool http_request_accepts(const struct http_request *r, const char *type)

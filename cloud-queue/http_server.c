@@ -252,8 +252,10 @@ static int on_body(struct http_request *r, const void *in, size_t len)
 {
 	struct http_server *h = r->server;
 
-	if (r->answered)
-		return 0; /* refused by its head, or below: the rest is not read */
+	/* Refused by its head, or below: the rest is not read.  And lws tells of a body of no bytes too,
+	 * when the request has been dispatched already. */
+	if (r->answered || len == 0)
+		return 0;
 	if (r->dispatched || r->body.size + len > r->body_expected ||
 		clock_boottime_ms() > r->body_until_ms)
 		return -1;

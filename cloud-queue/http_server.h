@@ -11,7 +11,8 @@
  */
 #pragma once
 
-#include "base/blob.h"
+#include "base/hash.h"
+#include "cloud-queue/store_words.h"
 #include <jansson.h>
 
 #define HTTP_BODY_MAX (1024u * 1024u)
@@ -31,7 +32,11 @@ struct queue *http_request_queue(const struct http_request *r);
 cc_view http_request_tenant(const struct http_request *r); /* of the path: the caller's own */
 const char *http_request_param(const struct http_request *r, size_t i); /* after the tenant */
 cc_view http_request_body(const struct http_request *r);
-const char *http_request_idempotency_key(const struct http_request *r);    /* NULL: not sent */
+const char *http_request_idempotency_key(const struct http_request *r); /* NULL: not sent */
+/* For requests that are not signed: the key and the digest of what is asked, into `room`.  False: it was
+ * answered (400). */
+bool http_request_repeat(
+	struct http_request *r, uint8_t room[SHA256_SIZE], struct store_repeat *ret);
 bool http_request_accepts(const struct http_request *r, const char *type); /* names it in Accept */
 /* A query parameter; false when it is absent. */
 bool http_request_query(const struct http_request *r, const char *name, cc_view *ret);

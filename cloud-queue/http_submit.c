@@ -16,6 +16,7 @@
 #include "proto/codec.h"
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define SIGNATURE_MAX 256u
@@ -323,10 +324,8 @@ static void log_accepted(const struct http_submit *s)
 		LV_VIEW("correlation", codec_view(s->job->correlation_id)));
 }
 
-static void on_enqueued(void *arg, const struct store_enqueue_out *out)
+static void take_answer(struct http_submit *s, const struct store_enqueue_out *out)
 {
-	struct http_submit *s = arg;
-
 	s->result = out->result;
 	s->state = out->state;
 	s->dead = out->dead;
@@ -349,7 +348,31 @@ static void on_enqueued(void *arg, const struct store_enqueue_out *out)
 	} else if (out->result != STORE_SAME) {
 		http_fault_set(&s->fault, 404, "not_found", NULL, "not found");
 	}
+}
+
+static void on_enqueued(void *arg, const struct store_enqueue_out *out)
+{
+	struct http_submit *s = arg;
+
+	take_answer(s, out);
 	s->done(s);
+}
+
+/* `arg` is the first of them; without an answer of the store's own there are no items in `out`. */
+static void on_enqueued_all(void *arg, const struct store_enqueue_all_out *out)
+{
+	struct http_submit *items = arg;
+
+	if (out->err != CC_OK) {
+		for (size_t i = 0; i < items->together; i++)
+			store_failed(&items[i], out->err);
+	} else if (out->result != STORE_OK) {
+		take_answer(&items[out->refused], &out->items[out->refused]);
+	} else {
+		for (size_t i = 0; i < out->count; i++)
+			take_answer(&items[i], &out->items[i]);
+	}
+	items->done(items);
 }
 
 /* The copies that the job names, in its order; http_submit_check has found them all. */
@@ -365,33 +388,63 @@ static size_t copy_passwords(const struct http_submit *s, cc_view *to)
 	return n;
 }
 
-void http_submit_enqueue(struct http_submit *s)
-{
+/* What the operation's input points to until it is handed over. */
+struct prepared {
 	struct route route;
 	uint8_t body_sha256[SHA256_SIZE];
 	cc_view passwords[ROUTE_KEYS_MAX];
-	cc_blob packed = codec_pack(s->document);
+	cc_blob packed;
+};
+
+static struct store_enqueue_in prepare(const struct http_submit *s, struct prepared *p)
+{
 	struct store_enqueue_in in = {.tenant = s->tenant,
 		.job_id = cc_view_of(s->job_id, sizeof(s->job_id)),
-		.document = cc_blob_view(&packed),
-		.body_sha256 = cc_view_of(body_sha256, sizeof(body_sha256)),
+		.body_sha256 = cc_view_of(p->body_sha256, sizeof(p->body_sha256)),
 		.signer_key_id = codec_view(s->document->key_id),
 		.not_after_ms = s->job->not_after_s * 1000,
 		.idem_key = codec_view(s->job->idempotency_key),
 		.correlation_id = codec_view(s->job->correlation_id),
 		.batch_id = s->batch_id,
 		.priority = s->priority,
-		.passwords = passwords};
+		.passwords = p->passwords};
 
-	hash_sha256(codec_view(s->document->body), body_sha256);
-	route_of_job(s->job, &route);
-	in.route = route.in;
+	p->packed = codec_pack(s->document);
+	in.document = cc_blob_view(&p->packed);
+	hash_sha256(codec_view(s->document->body), p->body_sha256);
+	route_of_job(s->job, &p->route);
+	in.route = p->route.in;
 	if (s->record) {
 		in.pfx = codec_view(s->record->pfx);
-		in.password_count = copy_passwords(s, passwords);
+		in.password_count = copy_passwords(s, p->passwords);
 	}
+	return in;
+}
+
+void http_submit_enqueue(struct http_submit *s)
+{
+	struct prepared p;
+	struct store_enqueue_in in = prepare(s, &p);
+
 	store_enqueue(s->queue->store, &in, on_enqueued, s);
-	cc_blob_free(&packed);
+	cc_blob_free(&p.packed);
+}
+
+void http_submit_enqueue_all(struct http_submit *items, size_t count)
+{
+	struct prepared *prepared = cc_alloc(count * sizeof(*prepared));
+	struct store_enqueue_in *in = cc_alloc(count * sizeof(*in));
+	const struct store_enqueue_all_in all = {
+		.tenant = items->tenant, .items = in, .count = count};
+
+	for (size_t i = 0; i < count; i++)
+		in[i] = prepare(&items[i], &prepared[i]);
+	items->together = count;
+	store_enqueue_all(items->queue->store, &all, on_enqueued_all, items);
+	for (size_t i = 0; i < count; i++)
+		cc_blob_free(&prepared[i].packed);
+	free(prepared);
+	free(in);
 }
 
 /* ---- answer ---- */

@@ -34,6 +34,7 @@ struct http_submit {
 
 	Certq__SignedDocument *document; /* by http_submit_parse */
 	struct http_fault fault;
+	size_t together; /* http_submit_enqueue_all: how many this first one stands for */
 	/* after http_submit_check */
 	Certq__JobDocument *job;
 	uint8_t job_id[JOB_ID_SIZE];
@@ -57,6 +58,9 @@ bool http_submit_batch(const json_t *value, cc_view *ret, struct http_fault *fau
 
 void http_submit_check(struct http_submit *s);
 void http_submit_enqueue(struct http_submit *s); /* only after a check without fault */
+/* `count` of one tenant as one: all of them are taken, or none.  Only the first one's `done` is called.
+ * Taken: none has a fault.  Not taken: the one that is the cause has, or each when the store failed. */
+void http_submit_enqueue_all(struct http_submit *items, size_t count);
 void http_submit_clear(struct http_submit *s);
 /* The answer about an enqueued job; its status is 202 or 200, or that of the fault. */
 json_t *http_submit_json(const struct http_submit *s);

@@ -19,19 +19,32 @@
 #include <string.h>
 
 #define DESCRIPTORS_MAX 16384u
+#define DESCRIPTORS_FEW 64u
 #define SWEEP_MS        1000
 #define DRAIN_LOOK_MS   100
-#define HANG_UP_MS      3000 /* for close frames, after the grace */
+#define HANG_UP_MS      3000            /* for close frames, after the grace */
+#define AHEAD_MS        (5 * 60 * 1000) /* of the store's clock: worth a word */
 
 /* ---- the store's housekeeping ---- */
 
 static void sweep(void *arg);
+
+/* The sweep writes every second: whether it can is told when it changes. */
+static void tell_store(struct queue *q, cc_err err)
+{
+	if (err != CC_OK && !q->store_failed)
+		log_event(EV_STORE_FAILED, LV_ERR(err));
+	else if (err == CC_OK && q->store_failed)
+		log_event(EV_STORE_WRITES_AGAIN);
+	q->store_failed = err != CC_OK;
+}
 
 static void on_swept(void *arg, const struct store_sweep_out *out)
 {
 	struct queue *q = arg;
 
 	q->sweeping = false;
+	tell_store(q, out->err);
 	loop_timer_set(q->sweep_timer, out->err == CC_OK && out->more ? 0 : SWEEP_MS);
 }
 
@@ -101,16 +114,34 @@ static void on_hint(void *arg, const struct store_hint *hint)
 
 /* ---- open ---- */
 
-static cc_err open_store(struct queue *q)
+static void tell_history(struct store *s)
 {
-	const struct queue_config *c = q->config;
-	const struct store_config config = {
+	int64_t ahead_ms = store_clock_ahead_ms(s);
+
+	if (store_went_back(s))
+		log_event(EV_STORE_WENT_BACK, LV_U64("generation", store_generation(s)));
+	if (ahead_ms > AHEAD_MS)
+		log_event(EV_STORE_CLOCK_AHEAD, LV_U64("seconds", (uint64_t)ahead_ms / 1000));
+}
+
+static struct store_config store_settings(const struct queue_config *c)
+{
+	return (struct store_config){
 		.lease_ms = (int64_t)c->lease_s * 1000,
 		.takeover_after_ms = (int64_t)c->takeover_after_s * 1000,
+		.deadline_grace_ms = (int64_t)c->deadline_grace_s * 1000,
+		.crash_delay_ms = (int64_t)c->crash_delay_s * 1000,
+		.exclude_ms = (int64_t)c->exclude_s * 1000,
 		.retention_s = (int64_t)c->retention_s,
 		.max_open_jobs = c->quota_open_jobs,
 		.max_bytes = c->store_max,
 	};
+}
+
+static cc_err open_store(struct queue *q)
+{
+	const struct queue_config *c = q->config;
+	const struct store_config config = store_settings(c);
 	cc_err err = CC_OK;
 
 	TRY(store_lmdb_open(q->loop, c->state_dir, &config, on_fatal, q, &q->store));
@@ -118,6 +149,7 @@ static cc_err open_store(struct queue *q)
 		STORE_HINT_FINAL | STORE_HINT_IN_DOUBT | STORE_HINT_UNROUTABLE |
 			STORE_HINT_SUSPENDED | STORE_HINT_TAKEN_OVER | STORE_HINT_IDENTITY,
 		on_hint, q);
+	tell_history(q->store);
 	q->sweep_timer = loop_timer_new(q->loop, sweep, q);
 	loop_timer_set(q->sweep_timer, 0);
 out:
@@ -130,6 +162,25 @@ static char *url_of(const struct queue_listen *l, const char *scheme, uint32_t p
 		return cc_strdup(l->url);
 	return cc_asprintf(
 		strchr(l->listen, ':') ? "%s[%s]:%u" : "%s%s:%u", scheme, l->listen, port);
+}
+
+cc_err queue_mend(const struct queue_config *config, enum queue_mend what)
+{
+	struct store_config settings = store_settings(config);
+	struct loop *loop = NULL;
+	struct store *store = NULL;
+	cc_err err = CC_OK;
+
+	settings.new_generation = what == QUEUE_RESTORED;
+	settings.reset_clock = what == QUEUE_RESET_CLOCK;
+	TRY(lws_loop_new(DESCRIPTORS_FEW, &loop));
+	TRY(store_lmdb_open(loop, config->state_dir, &settings, NULL, NULL, &store));
+	tell_history(store);
+out:
+	store_close(store);
+	if (loop)
+		loop_free(loop);
+	return err;
 }
 
 cc_err queue_open(const struct queue_config *config, struct queue **ret)

@@ -19,6 +19,15 @@ cc_err queue_run(struct queue *q) CC_MUST_USE;
 void queue_stop(struct queue *q);
 void queue_free(struct queue *q); /* accepts NULL */
 
+/* What an operator says of a store whose queue is stopped (CC_LOCKED otherwise); certqueued(8) tells the
+ * consequences. */
+enum queue_mend {
+	QUEUE_MEND_NOTHING,
+	QUEUE_RESTORED,    /* it is an older copy: a new generation */
+	QUEUE_RESET_CLOCK, /* its clock was ahead: start from realtime again */
+};
+cc_err queue_mend(const struct queue_config *config, enum queue_mend what) CC_MUST_USE;
+
 /* SIGTERM and SIGINT call queue_stop from now on. */
 cc_err queue_take_signals(struct queue *q) CC_MUST_USE;
 

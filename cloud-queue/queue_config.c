@@ -22,6 +22,9 @@ struct top {
 	const struct conf_node *log;
 	uint64_t lease;
 	uint64_t takeover_after;
+	uint64_t deadline_grace;
+	uint64_t crash_delay;
+	uint64_t exclude;
 	uint64_t ping;
 	uint64_t hangup;
 	uint64_t retention;
@@ -39,10 +42,16 @@ static const struct conf_key top_keys[] = {
 		"the vhost of the producers (HTTPS, JSON)"},
 	{"ca", CONF_NODE, offsetof(struct top, ca), true, NULL, 0, 0, NULL,
 		"the queue's own CA, which signs the connectors' certificates"},
-	{"lease", CONF_SECONDS, offsetof(struct top, lease), false, "120s", 5, 3600, NULL,
+	{"lease", CONF_SECONDS, offsetof(struct top, lease), false, "120s", 1, 3600, NULL,
 		"how long a connector holds a job without extending it"},
 	{"takeover_after", CONF_SECONDS, offsetof(struct top, takeover_after), false, "15m", 1,
 		7 * DAY_S, NULL, "a claimed job of an absent connector goes to another after this"},
+	{"deadline_grace", CONF_SECONDS, offsetof(struct top, deadline_grace), false, "1h", 1,
+		7 * DAY_S, NULL, "a claimed job's time after its deadline until it is dead"},
+	{"crash_delay", CONF_SECONDS, offsetof(struct top, crash_delay), false, "30s", 1, 3600,
+		NULL, "how long a job waits that was in hand at a crash; doubled with each one"},
+	{"exclude", CONF_SECONDS, offsetof(struct top, exclude), false, "15m", 1, DAY_S, NULL,
+		"how long a job stays away from a connector that gave it back for good"},
 	{"ping", CONF_SECONDS, offsetof(struct top, ping), false, "20s", 1, 300, NULL,
 		"silence on a connection after which a ping is sent"},
 	{"hangup", CONF_SECONDS, offsetof(struct top, hangup), false, "30s", 2, 600, NULL,
@@ -89,7 +98,7 @@ static const struct conf_key quota_keys[] = {
 	{"open_jobs", CONF_U32, offsetof(struct quota_part, open_jobs), false, "100000", 1,
 		100000000, NULL, "jobs of one tenant that are not final"},
 	{"store_max", CONF_U64, offsetof(struct quota_part, store_max), false, "64GiB", 1 << 20, 0,
-		NULL, "bytes of the store above which no job is taken"},
+		NULL, "bytes of one tenant above which no job of it is taken"},
 };
 
 struct log_part {
@@ -165,6 +174,9 @@ static cc_err read_top(const struct conf *doc, struct queue_config *c)
 		c->connectors.client_ca = ca.certificate;
 	c->lease_s = top.lease;
 	c->takeover_after_s = top.takeover_after;
+	c->deadline_grace_s = top.deadline_grace;
+	c->crash_delay_s = top.crash_delay;
+	c->exclude_s = top.exclude;
 	c->ping_s = top.ping;
 	c->hangup_s = top.hangup;
 	c->retention_s = top.retention;

@@ -9,6 +9,7 @@
  *               url: "https://queue.example.com:9444"}
  *   ca: {certificate: queue-ca.pem, key: queue-ca.key}
  *   lease: 120s            takeover_after: 15m      retention: 7d (168h)
+ *   deadline_grace: 1h     crash_delay: 30s         exclude: 15m
  *   ping: 20s              hangup: 30s              drain_grace: 20s
  *   quotas: {open_jobs: 100000, store_max: 64GiB}
  *   log: {format: logfmt, level: info}
@@ -41,6 +42,9 @@ struct queue_config {
 	const char *ca_key;
 	uint64_t lease_s;
 	uint64_t takeover_after_s;
+	uint64_t deadline_grace_s;
+	uint64_t crash_delay_s;
+	uint64_t exclude_s;
 	uint64_t ping_s;
 	uint64_t hangup_s;
 	uint64_t retention_s;

@@ -25,6 +25,7 @@ struct queue {
 	struct loop_timer *sweep_timer;
 	struct loop_timer *drain_timer;
 	bool sweeping;
+	bool store_failed; /* told; the next sweep that succeeds is told too */
 	bool draining;
 	int64_t drain_until_ms; /* boottime */
 	cc_err failure;         /* why the loop ended, when the store failed */

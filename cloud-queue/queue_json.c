@@ -4,6 +4,7 @@
  */
 #include "cloud-queue/queue_json.h"
 
+#include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/text.h"
@@ -13,7 +14,6 @@
 #include <openssl/err.h>
 #include <openssl/x509.h>
 #include <stdlib.h>
-#include <time.h>
 
 #define TEXT_MAX   4096u
 #define BUNDLE_MAX (512u * 1024u)
@@ -176,10 +176,10 @@ static void set_not_after(json_t *to, cc_view der)
 {
 	const unsigned char *at = der.data;
 	X509 *x = d2i_X509(NULL, &at, (long)der.size);
-	struct tm tm = {0};
+	int64_t end_s = x ? clock_asn1_s(X509_get0_notAfter(x)) : -1;
 
-	if (x && ASN1_TIME_to_tm(X509_get0_notAfter(x), &tm) == 1)
-		json_object_set_new(to, "not_after", queue_json_time((int64_t)timegm(&tm)));
+	if (end_s != -1)
+		json_object_set_new(to, "not_after", queue_json_time(end_s));
 	X509_free(x);
 	ERR_clear_error();
 }

@@ -5,6 +5,7 @@
  */
 #include "cloud-queue/store_int.h"
 
+#include "base/clock.h"
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,6 +38,7 @@ struct view_rule {
 #define DIGEST_OR_NONE(op, field) V(op, field, 0, STORE_DIGEST_SIZE)
 #define TEXT(op, field)           V(op, field, 0, TEXT_MAX_)
 #define BYTES(op, field)          V(op, field, 0, BYTES_MAX_)
+#define REPEAT(op)                KEY_OR_NONE(op, repeat.key), DIGEST_OR_NONE(op, repeat.request_sha256)
 #define SESSION(op)               NAME(op, session.tenant), NAME(op, session.connector)
 
 struct op_rules {
@@ -53,14 +55,16 @@ static const struct op_rules rules[STORE_OP_COUNT] = {
 				      KEY_OR_NONE(enqueue, idem_key),
 				      KEY_OR_NONE(enqueue, correlation_id),
 				      KEY_OR_NONE(enqueue, batch_id), BYTES(enqueue, pfx)}},
+	[STORE_OP_enqueue_all] = {.views = {NAME(enqueue_all, tenant)}},
 	[STORE_OP_fetch] = {.views = {NAME(fetch, tenant), JOB(fetch)}},
 	[STORE_OP_result_ack] = {.views = {NAME(result_ack, tenant), JOB(result_ack)}},
 	[STORE_OP_list] = {.views = {NAME(list, tenant), KEY_OR_NONE(list, batch_id),
 				   KEY_OR_NONE(list, correlation_id)}},
 	[STORE_OP_events] = {.views = {NAME(events, tenant)}},
-	[STORE_OP_cancel] = {.views = {NAME(cancel, tenant), JOB(cancel)}},
+	[STORE_OP_cancel] = {.views = {NAME(cancel, tenant), JOB(cancel), REPEAT(cancel)}},
 	[STORE_OP_bury] = {.views = {NAME(bury, tenant), JOB(bury), KEY_OR_NONE(bury, by)}},
-	[STORE_OP_replay] = {.views = {NAME(replay, tenant), JOB(replay), KEY_OR_NONE(replay, by)}},
+	[STORE_OP_replay] = {.views = {NAME(replay, tenant), JOB(replay), KEY_OR_NONE(replay, by),
+				     REPEAT(replay)}},
 	[STORE_OP_takeover] = {.views = {NAME(takeover, tenant), JOB(takeover),
 				       KEY_OR_NONE(takeover, by)}},
 	[STORE_OP_session_open] =
@@ -123,7 +127,7 @@ static const struct op_rules rules[STORE_OP_COUNT] = {
 					    NAME(connector_set, id)}},
 	[STORE_OP_pfx_put] = {.views = {NAME(pfx_put, tenant), KEY(pfx_put, user),
 				      KEY(pfx_put, thumbprint), DIGEST_OR_NONE(pfx_put, if_match),
-				      BYTES(pfx_put, record)}},
+				      BYTES(pfx_put, record), REPEAT(pfx_put)}},
 	[STORE_OP_pfx_get] = {.views = {NAME(pfx_get, tenant), KEY(pfx_get, user),
 				      KEY(pfx_get, thumbprint)}},
 	[STORE_OP_pfx_delete] = {.views = {NAME(pfx_delete, tenant), KEY(pfx_delete, user),
@@ -248,6 +252,17 @@ out:
 	return err;
 }
 
+/* What the table of views says of this operation. */
+static cc_err keep_ruled(struct store_mem *m, enum store_op_id id, void *in)
+{
+	cc_err err = CC_OK;
+
+	for (const struct view_rule *r = rules[id].views; r->max > 0; r++)
+		TRY(keep_view(m, (cc_view *)(void *)((uint8_t *)in + r->at), r->min, r->max));
+out:
+	return err;
+}
+
 static cc_err keep_enqueue(struct store_mem *m, struct store_enqueue_in *in)
 {
 	cc_err err = CC_OK;
@@ -262,12 +277,32 @@ out:
 	return err;
 }
 
+static cc_err keep_enqueue_all(struct store_mem *m, struct store_enqueue_all_in *in)
+{
+	struct store_enqueue_in *items = NULL;
+	cc_err err = CC_OK;
+
+	TRY(check_count(in->count, STORE_ENQUEUE_MAX));
+	items = keep_items(m, in->items, in->count, sizeof(*items));
+	for (size_t i = 0; i < in->count; i++) {
+		ENSURE(cc_view_equal(items[i].tenant, in->tenant),
+			cc_fail(CC_MALFORMED, "store: items of several tenants"));
+		TRY(keep_ruled(m, STORE_OP_enqueue, &items[i]));
+		TRY(keep_enqueue(m, &items[i]));
+	}
+	in->items = items;
+out:
+	return err;
+}
+
 /* What the table of views does not say. */
 static cc_err keep_arrays(struct store_mem *m, enum store_op_id id, void *in)
 {
 	switch (id) {
 	case STORE_OP_enqueue:
 		return keep_enqueue(m, in);
+	case STORE_OP_enqueue_all:
+		return keep_enqueue_all(m, in);
 	case STORE_OP_session_resume:
 		return keep_held(m, in);
 	case STORE_OP_extend:
@@ -293,9 +328,7 @@ static cc_err keep_input(struct store_op *op, void *in)
 {
 	cc_err err = CC_OK;
 
-	for (const struct view_rule *r = rules[op->id].views; r->max > 0; r++)
-		TRY(keep_view(
-			&op->in_mem, (cc_view *)(void *)((uint8_t *)in + r->at), r->min, r->max));
+	TRY(keep_ruled(&op->in_mem, op->id, in));
 	TRY(keep_arrays(&op->in_mem, op->id, in));
 out:
 	return err;
@@ -420,8 +453,7 @@ void store_config_fill(const struct store_config *given, struct store_config *re
 	FILL(header_retention_s, 30 * 86400);
 	FILL(max_attempts, 5);
 	FILL(max_open_jobs, 1000 * 1000);
-	FILL(max_bytes, (uint64_t)16 << 30);
-	FILL(result_reserve, 128 * 1024);
+	FILL(max_bytes, (uint64_t)64 << 30);
 	FILL(map_bytes, (uint64_t)1 << 40);
 #undef FILL
 	if (c.header_retention_s < c.retention_s)
@@ -442,6 +474,17 @@ void store_close(struct store *s)
 uint64_t store_generation(const struct store *s)
 {
 	return s->generation;
+}
+
+bool store_went_back(const struct store *s)
+{
+	return s->went_back;
+}
+
+int64_t store_clock_ahead_ms(struct store *s)
+{
+	int64_t ahead = store_now_ms(s) - clock_realtime_ms();
+	return ahead > 0 ? ahead : 0;
 }
 
 int64_t store_lease_ms(const struct store *s)

@@ -37,10 +37,10 @@ struct store_config {              /* zero anywhere: the default in brackets */
 	int64_t header_retention_s;  /* [30 d] headers after the end, then gone */
 	uint32_t max_attempts;       /* [5] */
 	uint64_t max_open_jobs;      /* [1,000,000] for each tenant */
-	uint64_t max_bytes;          /* [16 GiB] for each tenant, room for results included */
-	uint64_t result_reserve;     /* [128 KiB] counted for each open job's result */
+	uint64_t max_bytes;          /* [64 GiB] for each tenant, room for results included */
 	uint64_t map_bytes;          /* [1 TiB] address space of the embedded driver */
-	bool new_generation;         /* this store may have lost commits: a restored backup */
+	bool new_generation; /* an operator says that commits were lost: a restored backup */
+	bool reset_clock;    /* an operator says that its clock was ahead: start from realtime */
 };
 
 typedef void (*store_fatal_fn)(
@@ -53,6 +53,9 @@ cc_err store_lmdb_open(struct loop *l, const char *dir, const struct store_confi
 void store_close(struct store *s);
 
 uint64_t store_generation(const struct store *s);
+bool store_went_back(
+	const struct store *s); /* when it was opened: an older copy, a new generation */
+int64_t store_clock_ahead_ms(struct store *s); /* of realtime, which it never follows backwards */
 int64_t store_lease_ms(const struct store *s);
 int64_t store_now_ms(struct store *s); /* the store's clock as the loop may use it for durations */
 size_t store_waiting(const struct store *s); /* operations handed over and not yet committed */

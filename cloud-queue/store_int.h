@@ -12,6 +12,7 @@
 
 #define STORE_OPS(X)                                                                               \
 	X(enqueue)                                                                                 \
+	X(enqueue_all)                                                                             \
 	X(fetch)                                                                                   \
 	X(result_ack)                                                                              \
 	X(list)                                                                                    \
@@ -93,6 +94,7 @@ struct store { /* first member of a driver's own struct */
 	const struct store_driver *driver;
 	struct store_config config; /* filled */
 	uint64_t generation;
+	bool went_back; /* found out, or said, when it was opened */
 	struct store_op *newest;
 	bool fail_next;
 	struct store_listener {

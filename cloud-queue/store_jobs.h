@@ -45,6 +45,23 @@ struct store_enqueue_out { /* NEW, SAME(state), CONFLICT, QUOTA, TOO_LARGE, EXPI
 };
 STORE_OP(enqueue);
 
+#define STORE_ENQUEUE_MAX 100
+/* Several of one tenant as one: all of them are taken, or none.  A job id that is in it twice is a
+ * CONFLICT. */
+struct store_enqueue_all_in {
+	cc_view tenant; /* each item's too */
+	const struct store_enqueue_in *items;
+	size_t count;
+};
+struct store_enqueue_all_out { /* OK: each item is NEW or SAME; REFUSED: none was taken */
+	cc_err err;
+	enum store_result result;
+	size_t refused; /* REFUSED: the first item that is not taken; its result says why */
+	const struct store_enqueue_out *items;
+	size_t count;
+};
+STORE_OP(enqueue_all);
+
 /* What is known of a job.  Kept for header_retention after the end. */
 struct store_job {
 	cc_view tenant;
@@ -142,8 +159,10 @@ struct store_cancel_in {
 	cc_view tenant;
 	cc_view job_id;
 	bool by_operator; /* any state that is not terminal; else READY, LEASED or PARKED */
+	struct store_repeat repeat;
 };
-struct store_cancel_out { /* OK, ALREADY(state), TOO_LATE, UNKNOWN_JOB.  The holder is told: HINT_GONE */
+struct store_cancel_out { /* OK, SAME, ALREADY(state), TOO_LATE, KEY_TAKEN, UNKNOWN_JOB.  The holder is
+	                   * told: HINT_GONE */
 	cc_err err;
 	enum store_result result;
 	enum store_state state; /* afterwards */
@@ -163,12 +182,15 @@ struct store_replay_in {
 	cc_view tenant;
 	cc_view job_id;
 	cc_view by;
+	struct store_repeat repeat;
 };
-struct store_replay_out { /* OK, REFUSED(why), UNKNOWN_JOB */
+struct store_replay_out { /* OK, SAME, REFUSED(why), KEY_TAKEN, UNKNOWN_JOB */
 	cc_err err;
 	enum store_result result;
 	const char *why; /* "not_dead", "unsettled_claim", "expired", "document_gone", "quota" */
 	uint32_t run;
+	enum store_state state; /* OK, SAME: as it is now */
+	enum store_dead dead;
 };
 STORE_OP(replay);
 

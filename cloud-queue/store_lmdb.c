@@ -7,10 +7,9 @@
  */
 #include "cloud-queue/store_lmdb.h"
 
-#include "base/hash.h"
 #include <stdlib.h>
 
-enum { FORMAT = 1, CLOCK_STORED_EVERY_MS = 1000 };
+enum { CLOCK_STORED_EVERY_MS = 1000 };
 
 static const char *const tables[T_COUNT] = {
 	[T_META] = "meta",
@@ -35,6 +34,7 @@ static const char *const tables[T_COUNT] = {
 	[T_TOKEN] = "token",
 	[T_ENROL] = "enrol",
 	[T_PFX] = "pfx",
+	[T_REPEAT] = "repeat",
 };
 
 #define X(name)                                                                                    \
@@ -68,8 +68,8 @@ out:
 /* Only operations that change jobs need the mark; reads stay free of writes. */
 static bool marks_clock(enum store_op_id id)
 {
-	return id == STORE_OP_enqueue || id == STORE_OP_lease || id == STORE_OP_extend ||
-	       id == STORE_OP_complete || id == STORE_OP_sweep;
+	return id == STORE_OP_enqueue || id == STORE_OP_enqueue_all || id == STORE_OP_lease ||
+	       id == STORE_OP_extend || id == STORE_OP_complete || id == STORE_OP_sweep;
 }
 
 static cc_err apply(struct db *d, MDB_txn *txn, void *arg)
@@ -146,65 +146,6 @@ static const struct store_driver driver = {
 	.free = driver_free,
 };
 
-static cc_err check_format(struct store_tx *x)
-{
-	uint64_t format;
-	cc_err err = CC_OK;
-
-	TRY(store_row_find_u64(x, "format", &format));
-	if (format == 0)
-		TRY(store_row_put_u64(x, "format", FORMAT));
-	else
-		ENSURE(format == FORMAT,
-			cc_fail(CC_VERSION, "store: format %llu is not one that this program knows",
-				(unsigned long long)format));
-out:
-	return err;
-}
-
-static cc_err load_generation(struct store_tx *x)
-{
-	uint64_t generation;
-	cc_err err = CC_OK;
-
-	TRY(store_row_find_u64(x, "generation", &generation));
-	if (generation == 0 || x->config->new_generation) {
-		generation = random_below(UINT64_MAX - 1) + 1;
-		TRY(store_row_put_u64(x, "generation", generation));
-	}
-	x->s->base.generation = generation;
-out:
-	return err;
-}
-
-/* Before the committer runs: no session survives, the clock goes on where it was. */
-static cc_err begin_life(struct store_lmdb *s)
-{
-	struct store_mem mem = {0};
-	struct store_tx x = {.s = s, .config = &s->base.config, .mem = &mem};
-	uint64_t mark;
-	cc_err err = CC_OK;
-
-	int rc = mdb_txn_begin(db_env(s->db), NULL, 0, &x.txn);
-	ENSURE(rc == 0, db_error(s->db, rc, "begin"));
-	TRY(check_format(&x));
-	TRY(load_generation(&x));
-	TRY(store_row_find_u64(&x, "clock", &mark));
-	store_clock_raise(&s->clock, (int64_t)mark);
-	x.now = store_clock_now(&s->clock);
-	TRY(store_session_close_all(&x));
-	TRY(store_row_put_u64(&x, "clock", (uint64_t)x.now));
-	s->clock_stored_ms = x.now;
-	rc = mdb_txn_commit(x.txn);
-	x.txn = NULL;
-	ENSURE(rc == 0, db_error(s->db, rc, "commit"));
-out:
-	if (x.txn != NULL)
-		mdb_txn_abort(x.txn);
-	store_mem_clear(&mem);
-	return err;
-}
-
 cc_err store_lmdb_open(struct loop *l, const char *dir, const struct store_config *config,
 	store_fatal_fn fatal, void *fatal_arg, struct store **ret)
 {
@@ -217,8 +158,9 @@ cc_err store_lmdb_open(struct loop *l, const char *dir, const struct store_confi
 	s->fatal_arg = fatal_arg;
 	store_clock_start(&s->clock, s->base.config.lease_ms);
 	TRY(db_open(dir, s->base.config.map_bytes, tables, T_COUNT, &s->db));
-	TRY(begin_life(s));
+	TRY(store_lmdb_begin_life(s));
 	TRY(committer_start(s->db, l, died, s, &s->committer));
+	committer_name_points(s->committer, CRASH_QUEUE_BEFORE_COMMIT, CRASH_QUEUE_AFTER_COMMIT);
 	*ret = &s->base;
 	s = NULL;
 out:

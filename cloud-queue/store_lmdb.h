@@ -40,10 +40,12 @@ enum store_table {
 	T_TOKEN,   /* SHA-256: Token */
 	T_ENROL,   /* token id: Enrolment */
 	T_PFX,     /* tenant‖user‖thumbprint: PfxRecord */
+	T_REPEAT,  /* 'k'‖tenant‖idempotency key: RepeatRow; 't'‖until‖tenant‖key */
 	T_COUNT,
 };
 
-#define ROUTE_SIZE 16
+#define ROUTE_SIZE         16
+#define STORE_DELAY_MAX_MS (3600 * 1000) /* how long a job may be put off */
 
 struct store_lmdb {
 	struct store base;
@@ -54,6 +56,7 @@ struct store_lmdb {
 	void *fatal_arg;
 	/* committer's thread only: when the rarer parts of sweep are due */
 	int64_t clock_stored_ms, takeovers_due_ms, routes_due_ms, enrolments_due_ms;
+	int64_t restored_until_ms; /* until then no work goes out and nothing expires */
 };
 
 struct store_tx {
@@ -100,6 +103,10 @@ struct store_row {
 cc_err store_row_scan(struct store_tx *x, enum store_table t, const struct store_dbkey *prefix,
 	const struct store_dbkey *from, size_t limit, struct store_row **ret,
 	size_t *ret_count) CC_MUST_USE;
+/* Every row of a small table, unpacked; what `change` says true of is written back. */
+cc_err store_row_each(struct store_tx *x, enum store_table t,
+	const ProtobufCMessageDescriptor *type,
+	bool (*change)(const struct store_tx *x, void *message)) CC_MUST_USE;
 
 static inline ProtobufCBinaryData store_row_borrow(cc_view v)
 {
@@ -158,6 +165,8 @@ cc_err store_job_drop_payload(struct store_tx *x, struct store_job_row *j) CC_MU
 
 bool store_job_final(const Queue__JobHeader *h);
 bool store_job_held(const Queue__JobHeader *h);
+/* Counted for the result of an open job of this kind. */
+uint64_t store_job_reserve(enum store_kind kind);
 bool store_job_held_by(const Queue__JobHeader *h, cc_view connector, uint32_t epoch);
 
 /* Changes of the header; store_job_save follows. */
@@ -226,6 +235,21 @@ cc_err store_session_close_all(struct store_tx *x) CC_MUST_USE;
 /* KEEP, LOST, ALREADY_DONE(w) or CANCELLED for what this connector believes to hold. */
 cc_err store_session_verdict(struct store_tx *x, const struct store_job_row *j, cc_view connector,
 	uint32_t epoch, enum store_result *ret, struct store_certificate *ret_winner) CC_MUST_USE;
+/* OK and room for `count` verdicts; SUPERSEDED and NULL when S is not the current session. */
+cc_err store_session_items(struct store_tx *x, const struct store_session *s, size_t count,
+	struct store_item_verdict **ret, enum store_result *ret_result) CC_MUST_USE;
+/* The verdict on job and epoch of `v`; with KEEP the job is this session's to work on. */
+cc_err store_session_item(struct store_tx *x, const struct store_session *s,
+	struct store_item_verdict *v, struct store_job_row *ret) CC_MUST_USE;
+
+/* ---- idempotency keys (store_lmdb_repeat.c) ------------------------------------------------------ */
+
+/* SAME, KEY_TAKEN, or RESULT_NONE: go on, and note it when something was done. */
+cc_err store_repeat_judge(struct store_tx *x, cc_view tenant, const struct store_repeat *r,
+	enum store_result *ret) CC_MUST_USE;
+cc_err store_repeat_note(
+	struct store_tx *x, cc_view tenant, const struct store_repeat *r) CC_MUST_USE;
+cc_err store_repeat_sweep(struct store_tx *x, size_t limit, bool *ret_more) CC_MUST_USE;
 
 /* ---- routes (store_lmdb_route.c) ----------------------------------------------------------------- */
 
@@ -235,8 +259,10 @@ struct store_server { /* what a connector can do */
 	Queue__Capability *caps;
 };
 void store_route_hash(const struct store_route *r, uint8_t ret[ROUTE_SIZE]);
+/* A new job takes this route; its row lives until store_route_forget for the last such job. */
 cc_err store_route_note(struct store_tx *x, cc_view tenant, const struct store_route *r,
 	uint8_t ret_hash[ROUTE_SIZE], bool *ret_routable) CC_MUST_USE;
+cc_err store_route_forget(struct store_tx *x, cc_view tenant, cc_view hash) CC_MUST_USE;
 cc_err store_route_server(struct store_tx *x, cc_view tenant, cc_view connector,
 	struct store_server *ret) CC_MUST_USE;
 bool store_route_served(const Queue__Route *r, const struct store_server *by);
@@ -246,6 +272,11 @@ cc_err store_route_next_ready(struct store_tx *x, cc_view tenant, cc_view after,
 cc_err store_route_watch(struct store_tx *x) CC_MUST_USE; /* looks for routes that nobody serves */
 cc_err store_route_unserved(struct store_tx *x, cc_view tenant, uint64_t *ret_routes,
 	uint64_t *ret_unserved) CC_MUST_USE;
+
+/* ---- opening (store_lmdb_life.c) ------------------------------------------------------------------- */
+
+/* Before the committer runs: format, generation, clock, sessions. */
+cc_err store_lmdb_begin_life(struct store_lmdb *s) CC_MUST_USE;
 
 /* A takeover by the rule or by an operator; the caller has checked that it is due. */
 cc_err store_job_take_over(struct store_tx *x, struct store_job_row *j) CC_MUST_USE;

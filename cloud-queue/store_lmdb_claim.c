@@ -170,12 +170,15 @@ static cc_err new_claim(struct store_tx *x, struct store_job_row *j, const struc
 	return put_claim(x, j, &claim);
 }
 
-static void to_claimed(struct store_tx *x, struct store_job_row *j)
+/* A claim that is repeated changes nothing; a new one of a parked job means that its holder goes to
+ * another CA, so the job is not one that waits for a CA's operator any more. */
+static void to_claimed(struct store_tx *x, struct store_job_row *j, bool renewed)
 {
-	if (j->h->state != STORE_LEASED)
+	if (j->h->state != STORE_LEASED && !(renewed && j->h->state == STORE_PARKED))
 		return;
 	j->h->state = STORE_CLAIMED;
 	j->h->lease_until_ms = 0;
+	j->h->park_ref = (ProtobufCBinaryData){0};
 	j->h->deadline_ms = (j->h->not_after_ms > x->now ? j->h->not_after_ms : x->now) +
 			    x->config->deadline_grace_ms;
 }
@@ -186,6 +189,7 @@ static cc_err grant(struct store_tx *x, struct store_job_row *j, const struct st
 {
 	struct store_claim_row *claims, *same = NULL;
 	size_t count;
+	bool renewed = false;
 	cc_err err = CC_OK;
 
 	TRY(store_claims_of(x, j, c->epoch, &claims, &count));
@@ -208,10 +212,11 @@ static cc_err grant(struct store_tx *x, struct store_job_row *j, const struct st
 	} else {
 		TRY(same != NULL ? store_claim_settle(x, j, same, STORE_UNSETTLED, CC_VIEW_NONE)
 				 : new_claim(x, j, c));
+		renewed = true;
 		*ret = STORE_GRANTED;
 	}
 	if (*ret == STORE_GRANTED) {
-		to_claimed(x, j);
+		to_claimed(x, j, renewed);
 		TRY(store_job_save(x, j));
 	}
 out:
@@ -225,13 +230,8 @@ static cc_err claim_one(struct store_tx *x, const struct store_session *s,
 	cc_err err = CC_OK;
 
 	*ret = (struct store_item_verdict){.job_id = c->job_id, .epoch = c->epoch, .ca = c->ca};
-	TRY(store_job_find(x, s->tenant, c->job_id, &j));
-	TRY(store_session_verdict(x, &j, s->connector, c->epoch, &ret->result, &ret->winner));
-	if (ret->result != STORE_KEEP)
-		return CC_OK;
-	if (j.h->state == STORE_HELD)
-		ret->result = STORE_LOST; /* it did not list this job */
-	else
+	TRY(store_session_item(x, s, ret, &j));
+	if (ret->result == STORE_KEEP)
 		TRY(grant(x, &j, c, &ret->result));
 out:
 	return err;
@@ -240,20 +240,14 @@ out:
 cc_err store_lmdb_claim(
 	struct store_tx *x, const struct store_claim_in *in, struct store_claim_out *out)
 {
-	Queue__Session *session;
 	struct store_item_verdict *items;
 	cc_err err = CC_OK;
 
-	out->result = STORE_SUPERSEDED;
-	TRY(store_session_current(x, &in->session, &session));
-	if (session == NULL)
-		return CC_OK;
-	items = store_mem_get(x->mem, in->count * sizeof(*items));
-	for (size_t i = 0; i < in->count; i++)
+	TRY(store_session_items(x, &in->session, in->count, &items, &out->result));
+	for (size_t i = 0; items != NULL && i < in->count; i++)
 		TRY(claim_one(x, &in->session, &in->claims[i], &items[i]));
 	out->items = items;
-	out->count = in->count;
-	out->result = STORE_OK;
+	out->count = items == NULL ? 0 : in->count;
 out:
 	return err;
 }

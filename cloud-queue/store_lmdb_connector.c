@@ -26,9 +26,10 @@ out:
 
 /* ---- connectors ------------------------------------------------------------------------------- */
 
-/* An enrolment starts the identity afresh: any journal, no nonce.  The session epoch goes on, so
- * that what an older connection still says is superseded. */
-static cc_err reset_session(struct store_tx *x, cc_view tenant, cc_view id)
+/* The identity starts afresh, with any journal; `any_nonce`: and with what that had from sessions before,
+ * otherwise only one that was adopted and has none.  The session epoch goes on, so that what an older
+ * connection still says is superseded. */
+static cc_err reset_session(struct store_tx *x, cc_view tenant, cc_view id, bool any_nonce)
 {
 	Queue__Session fresh = QUEUE__SESSION__INIT;
 	Queue__Session *old;
@@ -38,6 +39,7 @@ static cc_err reset_session(struct store_tx *x, cc_view tenant, cc_view id)
 	if (old != NULL)
 		fresh.epoch = old->epoch + 1;
 	fresh.closed_ms = x->now;
+	fresh.restored = any_nonce;
 	TRY(store_session_put(x, tenant, id, &fresh));
 out:
 	return err;
@@ -87,7 +89,7 @@ static cc_err put_connector(struct store_tx *x, const struct enrolment *e, enum 
 	row.enrolled_ms = x->now;
 	row.disabled = old != NULL && old->disabled;
 	TRY(store_row_put(x, T_CONN, &key, &row));
-	TRY(reset_session(x, e->tenant, e->id));
+	TRY(reset_session(x, e->tenant, e->id, true));
 	TRY(forget_used_tokens(x, e->tenant, e->id));
 	*ret = old == NULL ? STORE_NEW : STORE_OK;
 out:
@@ -247,7 +249,7 @@ cc_err store_lmdb_connector_set(struct store_tx *x, const struct store_connector
 		TRY(store_session_put(x, in->tenant, in->id, session));
 	}
 	if (in->forget_journal)
-		TRY(reset_session(x, in->tenant, in->id));
+		TRY(reset_session(x, in->tenant, in->id, false));
 	x->s->routes_due_ms = 0;
 out:
 	return err;

@@ -9,7 +9,7 @@
 
 #include <string.h>
 
-enum { TAKEN_RETENTION_MS = 86400 * 1000, FAR_MS = 3600 * 1000 };
+enum { TAKEN_RETENTION_MS = 86400 * 1000 };
 
 /* ---- the tenant's counters -------------------------------------------------------------------- */
 
@@ -113,6 +113,21 @@ bool store_job_held(const Queue__JobHeader *h)
 	return h->state >= STORE_LEASED && h->state <= STORE_HELD;
 }
 
+/* Measured: an issued PFX with its password and the signed document takes 5 to 7 KiB, and each
+ * certificate of the path stands in it twice; a re-wrapped one is answered from the queue's own copy of
+ * the file, so it is a password and a document; of a revocation only the outcome is kept.  A larger
+ * result is stored all the same and counted as what it is. */
+uint64_t store_job_reserve(enum store_kind kind)
+{
+	static const uint64_t of[STORE_KIND_COUNT] = {
+		[STORE_ISSUE] = 16 * 1024,
+		[STORE_REWRAP] = 2 * 1024,
+		[STORE_REVOKE] = 1024,
+		[STORE_CHAIN] = 12 * 1024,
+	};
+	return (unsigned)kind < STORE_KIND_COUNT ? of[kind] : 0;
+}
+
 bool store_job_held_by(const Queue__JobHeader *h, cc_view connector, uint32_t epoch)
 {
 	return store_job_held(h) && h->epoch == epoch &&
@@ -131,8 +146,8 @@ static void let_go(Queue__JobHeader *h)
 
 void store_job_to_ready(struct store_tx *x, struct store_job_row *j, int64_t delay_ms)
 {
-	if (delay_ms > FAR_MS)
-		delay_ms = FAR_MS;
+	if (delay_ms > STORE_DELAY_MAX_MS)
+		delay_ms = STORE_DELAY_MAX_MS;
 	let_go(j->h);
 	j->h->state = STORE_READY;
 	j->h->run_at_ms = x->now + (delay_ms < 0 ? 0 : delay_ms);
@@ -141,13 +156,12 @@ void store_job_to_ready(struct store_tx *x, struct store_job_row *j, int64_t del
 void store_job_to_final(
 	struct store_tx *x, struct store_job_row *j, enum store_state state, enum store_dead dead)
 {
-	uint64_t reserve = x->config->result_reserve;
-
 	let_go(j->h);
 	j->h->state = state;
 	j->h->dead = dead;
 	/* what enqueue set aside for the result is free; put_bundle has counted what it really takes */
-	j->h->bytes = j->h->bytes > reserve ? j->h->bytes - reserve : 0;
+	j->h->bytes = j->h->bytes > j->h->reserve ? j->h->bytes - j->h->reserve : 0;
+	j->h->reserve = 0;
 	j->h->finished_ms = x->now;
 }
 
@@ -354,6 +368,7 @@ cc_err store_job_drop_payload(struct store_tx *x, struct store_job_row *j)
 	j->h->has_document = false;
 	j->h->has_result = false;
 	j->h->bytes = 0;
+	j->h->reserve = 0;
 out:
 	return err;
 }
@@ -410,6 +425,7 @@ cc_err store_job_drop(struct store_tx *x, struct store_job_row *j)
 	TRY(store_row_delete(x, T_TIMER, &timer));
 	TRY(store_row_delete(x, T_EVENT, &event));
 	TRY(store_row_delete(x, T_JOB, &key));
+	TRY(store_route_forget(x, j->tenant, store_row_view(j->h->route)));
 	x->quota->states[j->old.state]--;
 	x->quota->bytes -= j->old.bytes;
 out:

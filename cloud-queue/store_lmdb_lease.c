@@ -382,6 +382,11 @@ cc_err store_lmdb_lease(
 						     : STORE_DISABLED;
 		return CC_OK;
 	}
+	if (x->now < x->s->restored_until_ms) { /* what others finished has to come back first */
+		out->result = STORE_EMPTY;
+		out->next_ms = x->s->restored_until_ms - x->now;
+		return CC_OK;
+	}
 	m.jobs = store_mem_get(x->mem, (max_jobs + 1) * sizeof(*m.jobs));
 	TRY(find_heads(&m));
 	TRY(fill(&m, max_jobs));
@@ -406,13 +411,8 @@ static cc_err extend_one(struct store_tx *x, const struct store_session *s,
 	cc_err err = CC_OK;
 
 	*ret = (struct store_item_verdict){.job_id = lease->job_id, .epoch = lease->epoch};
-	TRY(store_job_find(x, s->tenant, lease->job_id, &j));
-	TRY(store_session_verdict(x, &j, s->connector, lease->epoch, &ret->result, &ret->winner));
-	if (ret->result != STORE_KEEP)
-		return CC_OK;
-	if (j.h->state == STORE_HELD) {
-		ret->result = STORE_LOST;
-	} else if (j.h->state == STORE_LEASED) {
+	TRY(store_session_item(x, s, ret, &j));
+	if (ret->result == STORE_KEEP && j.h->state == STORE_LEASED) {
 		j.h->lease_until_ms = x->now + x->config->lease_ms;
 		ret->lease_ms = x->config->lease_ms;
 		TRY(store_job_save(x, &j));
@@ -424,20 +424,14 @@ out:
 cc_err store_lmdb_extend(
 	struct store_tx *x, const struct store_extend_in *in, struct store_extend_out *out)
 {
-	Queue__Session *session;
 	struct store_item_verdict *items;
 	cc_err err = CC_OK;
 
-	out->result = STORE_SUPERSEDED;
-	TRY(store_session_current(x, &in->session, &session));
-	if (session == NULL)
-		return CC_OK;
-	items = store_mem_get(x->mem, in->count * sizeof(*items));
-	for (size_t i = 0; i < in->count; i++)
+	TRY(store_session_items(x, &in->session, in->count, &items, &out->result));
+	for (size_t i = 0; items != NULL && i < in->count; i++)
 		TRY(extend_one(x, &in->session, &in->leases[i], &items[i]));
 	out->items = items;
-	out->count = in->count;
-	out->result = STORE_OK;
+	out->count = items == NULL ? 0 : in->count;
 out:
 	return err;
 }

@@ -18,15 +18,16 @@ static size_t payload_size(const struct store_enqueue_in *in)
 	return size;
 }
 
-static cc_err quota_allows(
-	struct store_tx *x, const Queue__Tenant *t, cc_view tenant, uint64_t bytes, bool *ret)
+/* `jobs` more, which take `bytes`. */
+static cc_err quota_allows(struct store_tx *x, const Queue__Tenant *t, cc_view tenant,
+	uint64_t jobs, uint64_t bytes, bool *ret)
 {
 	uint64_t max_jobs = t->max_open_jobs > 0 ? t->max_open_jobs : x->config->max_open_jobs;
 	uint64_t max_bytes = t->max_bytes > 0 ? t->max_bytes : x->config->max_bytes;
 	cc_err err = CC_OK;
 
 	TRY(store_quota_use(x, tenant));
-	*ret = x->quota->open_jobs < max_jobs && bytes <= max_bytes &&
+	*ret = jobs <= max_jobs && x->quota->open_jobs <= max_jobs - jobs && bytes <= max_bytes &&
 	       x->quota->bytes <= max_bytes - bytes;
 out:
 	return err;
@@ -146,7 +147,8 @@ static cc_err make_job(
 	j.h->not_after_ms = in->not_after_ms;
 	j.h->run = 1;
 	j.h->has_document = true;
-	j.h->bytes = payload_size(in) + x->config->result_reserve;
+	j.h->reserve = store_job_reserve(in->route.kind);
+	j.h->bytes = payload_size(in) + j.h->reserve;
 	TRY(put_facts(x, in, &j));
 	TRY(put_payload(x, in, &j));
 	TRY(put_lists(x, in, &j));
@@ -160,15 +162,18 @@ out:
 	return err;
 }
 
-cc_err store_lmdb_enqueue(
-	struct store_tx *x, const struct store_enqueue_in *in, struct store_enqueue_out *out)
+struct room { /* what new jobs of one operation take */
+	uint64_t jobs, bytes;
+};
+
+/* NEW: it may be made, and its room is added; anything else is the answer.  Nothing is written. */
+static cc_err judge_job(struct store_tx *x, const Queue__Tenant *tenant,
+	const struct store_enqueue_in *in, struct room *room, struct store_enqueue_out *out)
 {
-	Queue__Tenant *tenant;
 	struct store_job_row j;
 	bool allowed;
 	cc_err err = CC_OK;
 
-	TRY(find_tenant(x, in->tenant, &tenant));
 	out->result = STORE_UNKNOWN;
 	if (tenant == NULL)
 		return CC_OK;
@@ -181,11 +186,66 @@ cc_err store_lmdb_enqueue(
 	out->result = STORE_EXPIRED;
 	if (in->not_after_ms <= x->now)
 		return CC_OK;
-	out->result = STORE_QUOTA;
-	TRY(quota_allows(
-		x, tenant, in->tenant, payload_size(in) + x->config->result_reserve, &allowed));
-	if (allowed)
+	room->jobs++;
+	room->bytes += payload_size(in) + store_job_reserve(in->route.kind);
+	TRY(quota_allows(x, tenant, in->tenant, room->jobs, room->bytes, &allowed));
+	out->result = allowed ? STORE_NEW : STORE_QUOTA;
+out:
+	return err;
+}
+
+cc_err store_lmdb_enqueue(
+	struct store_tx *x, const struct store_enqueue_in *in, struct store_enqueue_out *out)
+{
+	Queue__Tenant *tenant;
+	struct room room = {0};
+	cc_err err = CC_OK;
+
+	TRY(find_tenant(x, in->tenant, &tenant));
+	TRY(judge_job(x, tenant, in, &room, out));
+	if (out->result == STORE_NEW)
 		TRY(make_job(x, in, out));
+out:
+	return err;
+}
+
+static bool job_id_before(const struct store_enqueue_all_in *in, size_t at)
+{
+	for (size_t i = 0; i < at; i++) {
+		if (cc_view_equal(in->items[i].job_id, in->items[at].job_id))
+			return true;
+	}
+	return false;
+}
+
+/* All are judged before any is made, since one answer of the contract does not undo what another item
+ * has written. */
+cc_err store_lmdb_enqueue_all(struct store_tx *x, const struct store_enqueue_all_in *in,
+	struct store_enqueue_all_out *out)
+{
+	struct store_enqueue_out *items = store_mem_get(x->mem, in->count * sizeof(*items));
+	Queue__Tenant *tenant;
+	struct room room = {0};
+	cc_err err = CC_OK;
+
+	out->items = items;
+	out->count = in->count;
+	TRY(find_tenant(x, in->tenant, &tenant));
+	out->result = STORE_REFUSED;
+	for (size_t i = 0; i < in->count; i++) {
+		out->refused = i;
+		if (job_id_before(in, i))
+			items[i].result = STORE_CONFLICT;
+		else
+			TRY(judge_job(x, tenant, &in->items[i], &room, &items[i]));
+		if (items[i].result != STORE_NEW && items[i].result != STORE_SAME)
+			return CC_OK;
+	}
+	for (size_t i = 0; i < in->count; i++) {
+		if (items[i].result == STORE_NEW)
+			TRY(make_job(x, &in->items[i], &items[i]));
+	}
+	out->result = STORE_OK;
 out:
 	return err;
 }
@@ -257,6 +317,9 @@ cc_err store_lmdb_cancel(
 	if (j.h == NULL)
 		return CC_OK;
 	out->state = (enum store_state)j.h->state;
+	TRY(store_repeat_judge(x, in->tenant, &in->repeat, &out->result));
+	if (out->result != STORE_RESULT_NONE)
+		return CC_OK;
 	out->result = STORE_ALREADY;
 	if (store_job_final(j.h))
 		return CC_OK;
@@ -269,6 +332,7 @@ cc_err store_lmdb_cancel(
 	store_job_to_final(x, &j, STORE_CANCELLED_STATE, STORE_DEAD_NOT);
 	TRY(store_job_save(x, &j));
 	TRY(store_job_tell_gone(x, &j, holder, STORE_CANCELLED));
+	TRY(store_repeat_note(x, in->tenant, &in->repeat));
 	out->state = STORE_CANCELLED_STATE;
 	out->result = STORE_OK;
 out:
@@ -328,7 +392,8 @@ static cc_err why_not_replay(struct store_tx *x, const struct store_job_row *j, 
 	} else {
 		TRY(find_tenant(x, j->tenant, &tenant));
 		ENSURE(tenant != NULL, cc_fail(CC_CORRUPT, "store: a job without a tenant"));
-		TRY(quota_allows(x, tenant, j->tenant, x->config->result_reserve, &allowed));
+		TRY(quota_allows(x, tenant, j->tenant, 1,
+			store_job_reserve((enum store_kind)j->h->kind), &allowed));
 		if (!allowed)
 			*ret = "quota";
 	}
@@ -348,6 +413,11 @@ cc_err store_lmdb_replay(
 	TRY(store_job_find(x, in->tenant, in->job_id, &j));
 	if (j.h == NULL)
 		return CC_OK;
+	out->state = (enum store_state)j.h->state;
+	out->dead = (enum store_dead)j.h->dead;
+	TRY(store_repeat_judge(x, in->tenant, &in->repeat, &out->result));
+	if (out->result != STORE_RESULT_NONE)
+		return CC_OK;
 	TRY(why_not_replay(x, &j, &out->why));
 	out->result = STORE_REFUSED;
 	if (out->why != NULL)
@@ -365,16 +435,22 @@ cc_err store_lmdb_replay(
 	j.h->n_excluded = 0;
 	j.h->has_result = false;
 	j.h->result_taken = false;
-	j.h->bytes = (j.h->bytes > old_bundle.size ? j.h->bytes - old_bundle.size : 0) +
-		     x->config->result_reserve;
+	j.h->reserve = store_job_reserve((enum store_kind)j.h->kind);
+	j.h->bytes =
+		(j.h->bytes > old_bundle.size ? j.h->bytes - old_bundle.size : 0) + j.h->reserve;
 	store_job_to_ready(x, &j, 0);
 	TRY(store_job_save(x, &j));
+	TRY(store_repeat_note(x, in->tenant, &in->repeat));
 	out->run = j.h->run;
+	out->state = STORE_READY;
+	out->dead = STORE_DEAD_NOT;
 	out->result = STORE_OK;
 out:
 	return err;
 }
 
+/* What its holder claimed may have been issued, and the holder may come back with an empty disk, or
+ * never: IN_DOUBT is on record until somebody knows better. */
 cc_err store_job_take_over(struct store_tx *x, struct store_job_row *j)
 {
 	struct store_hint hint = {.kind = STORE_HINT_TAKEN_OVER,
@@ -385,6 +461,7 @@ cc_err store_job_take_over(struct store_tx *x, struct store_job_row *j)
 	cc_err err = CC_OK;
 
 	TRY(store_attempt_finish(x, j, END_TAKEN_OVER));
+	TRY(store_claims_settle(x, j, j->h->epoch, STORE_IN_DOUBT));
 	store_job_to_ready(x, j, 0);
 	TRY(store_job_save(x, j));
 	store_op_hint(x->op, &hint);

@@ -294,14 +294,19 @@ cc_err store_lmdb_pfx_put(
 
 	TRY(find_tenant(x, in->tenant, &tenant));
 	TRY(store_row_find_bytes(x, T_PFX, &key, &old));
+	TRY(store_repeat_judge(x, in->tenant, &in->repeat, &out->result));
+	if (out->result != STORE_RESULT_NONE)
+		return CC_OK;
 	out->result = tenant == NULL ? STORE_UNKNOWN : judge_pfx(in, old);
 	if (out->result != STORE_NEW && out->result != STORE_OK)
 		return CC_OK;
 	TRY(charge(x, in->tenant, tenant, old.size, in->record.size, &fits));
-	if (fits)
-		TRY(store_row_put_bytes(x, T_PFX, &key, in->record));
-	else
+	if (!fits) {
 		out->result = STORE_QUOTA;
+		return CC_OK;
+	}
+	TRY(store_row_put_bytes(x, T_PFX, &key, in->record));
+	TRY(store_repeat_note(x, in->tenant, &in->repeat));
 out:
 	return err;
 }

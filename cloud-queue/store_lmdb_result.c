@@ -193,6 +193,29 @@ out:
 	return err;
 }
 
+/* A lease that a store which went back does not know any more: the result, signed over this very job,
+ * says that there was one.  Later leases get higher epochs. */
+static cc_err recall_attempt(struct store_tx *x, struct store_job_row *j,
+	const struct store_complete_in *in, Queue__Attempt **ret)
+{
+	Queue__Attempt *a;
+	cc_err err = CC_OK;
+
+	if (x->s->restored_until_ms == 0 || in->epoch <= j->h->epoch || store_job_final(j->h))
+		return CC_OK;
+	TRY(store_attempt_finish(x, j, END_LOST));
+	a = store_mem_get(x->mem, sizeof(*a));
+	queue__attempt__init(a);
+	a->connector = store_row_borrow(in->connector);
+	a->run = j->h->run;
+	a->leased_ms = x->now;
+	j->h->epoch = in->epoch;
+	TRY(store_attempt_put(x, j, in->epoch, a));
+	*ret = a;
+out:
+	return err;
+}
+
 static cc_err complete_success(struct store_tx *x, struct store_job_row *j,
 	const struct store_complete_in *in, struct store_complete_out *out)
 {
@@ -200,6 +223,8 @@ static cc_err complete_success(struct store_tx *x, struct store_job_row *j,
 	cc_err err = CC_OK;
 
 	TRY(store_attempt_find(x, j, in->epoch, &a));
+	if (a == NULL)
+		TRY(recall_attempt(x, j, in, &a));
 	out->result = STORE_UNKNOWN_ATTEMPT;
 	if (a == NULL || !cc_view_equal(store_row_view(a->connector), in->connector))
 		return CC_OK;

@@ -3,7 +3,8 @@
  *
  * A route is the hash of what a job needs; its row spells it out.  Lease walks the routes that have
  * work, so a queue full of work for an absent key costs one look and starves nobody.  A route that no
- * live connector serves for a while is reported once.
+ * live connector serves for a while is reported once.  Connectors refer to no row, jobs do until their
+ * header goes (a replay makes one READY again): the row counts them and goes with the last.
  */
 #include "cloud-queue/store_lmdb.h"
 
@@ -153,6 +154,7 @@ static Queue__Route *make_route(struct store_tx *x, const struct store_route *r)
 	row->key_ids = store_row_binaries(x, r->key_ids, r->key_id_count);
 	row->n_key_ids = r->key_id_count;
 	row->unserved_since_ms = x->now;
+	row->counted = true;
 	return row;
 }
 
@@ -163,14 +165,12 @@ cc_err store_route_note(struct store_tx *x, cc_view tenant, const struct store_r
 	struct store_server *servers;
 	Queue__Route *row;
 	size_t count;
-	bool is_new;
 	cc_err err = CC_OK;
 
 	store_route_hash(r, ret_hash);
 	key = route_key(tenant, cc_view_of(ret_hash, ROUTE_SIZE));
 	TRY(store_row_find(x, T_ROUTE, &key, &queue__route__descriptor, &row));
-	is_new = row == NULL;
-	if (is_new)
+	if (row == NULL)
 		row = make_route(x, r);
 	/* the watch sees only routes with waiting work, so "unserved" may be old news */
 	if (row->unserved_since_ms != 0) {
@@ -179,10 +179,28 @@ cc_err store_route_note(struct store_tx *x, cc_view tenant, const struct store_r
 			row->unserved_since_ms = 0;
 			row->reported = false;
 		}
-		if (is_new || row->unserved_since_ms == 0)
-			TRY(store_row_put(x, T_ROUTE, &key, row));
 	}
+	row->jobs++;
+	TRY(store_row_put(x, T_ROUTE, &key, row));
 	*ret_routable = row->unserved_since_ms == 0;
+out:
+	return err;
+}
+
+cc_err store_route_forget(struct store_tx *x, cc_view tenant, cc_view hash)
+{
+	struct store_dbkey key = route_key(tenant, hash);
+	Queue__Route *row;
+	cc_err err = CC_OK;
+
+	TRY(store_row_find(x, T_ROUTE, &key, &queue__route__descriptor, &row));
+	if (row == NULL || !row->counted)
+		return CC_OK;
+	row->jobs = row->jobs > 0 ? row->jobs - 1 : 0;
+	if (row->jobs == 0)
+		TRY(store_row_delete(x, T_ROUTE, &key));
+	else
+		TRY(store_row_put(x, T_ROUTE, &key, row));
 out:
 	return err;
 }

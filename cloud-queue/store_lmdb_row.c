@@ -128,6 +128,29 @@ out:
 	return err;
 }
 
+cc_err store_row_each(struct store_tx *x, enum store_table t,
+	const ProtobufCMessageDescriptor *type,
+	bool (*change)(const struct store_tx *x, void *message))
+{
+	struct store_dbkey all = {.size = 0}, key;
+	struct store_row *rows;
+	size_t count;
+	cc_err err = CC_OK;
+
+	TRY(store_row_scan(x, t, &all, NULL, SIZE_MAX, &rows, &count));
+	for (size_t i = 0; i < count; i++) {
+		void *message;
+		TRY(store_row_unpack(x, type, rows[i].value, &message));
+		if (!change(x, message))
+			continue;
+		key.size = 0;
+		store_key_add(&key, rows[i].key);
+		TRY(store_row_put(x, t, &key, message));
+	}
+out:
+	return err;
+}
+
 const cc_view *store_row_views(struct store_tx *x, const ProtobufCBinaryData *items, size_t count)
 {
 	cc_view *views = store_mem_get(x->mem, count * sizeof(*views));

@@ -42,28 +42,21 @@ out:
 	return err;
 }
 
+static bool close_open(const struct store_tx *x, void *message)
+{
+	Queue__Session *session = message;
+
+	if (!session->open)
+		return false;
+	session->open = false;
+	session->closed_ms = x->now;
+	return true;
+}
+
 /* Nobody is connected to a process that has just started. */
 cc_err store_session_close_all(struct store_tx *x)
 {
-	struct store_dbkey all = {.size = 0}, key;
-	struct store_row *rows;
-	size_t count;
-	cc_err err = CC_OK;
-
-	TRY(store_row_scan(x, T_SESSION, &all, NULL, SIZE_MAX, &rows, &count));
-	for (size_t i = 0; i < count; i++) {
-		Queue__Session *session;
-		TRY(store_row_unpack(x, &queue__session__descriptor, rows[i].value, &session));
-		if (!session->open)
-			continue;
-		session->open = false;
-		session->closed_ms = x->now;
-		key.size = 0;
-		store_key_add(&key, rows[i].key);
-		TRY(store_row_put(x, T_SESSION, &key, session));
-	}
-out:
-	return err;
+	return store_row_each(x, T_SESSION, &queue__session__descriptor, close_open);
 }
 
 /* ---- open ------------------------------------------------------------------------------------- */
@@ -73,12 +66,13 @@ static bool same(ProtobufCBinaryData a, cc_view b)
 	return cc_view_equal(store_row_view(a), b);
 }
 
-/* The nonce of the journal is the last one that was confirmed, or the one sent after it. */
+/* The nonce of the journal is the last one that was confirmed, or the one sent after it; a store that
+ * went back in time does not know what it sent, and one that enrols the connector anew has sent none. */
 static bool true_owner(const Queue__Session *session, const struct store_session_open_in *in)
 {
 	if (session->journal_id.len > 0 && !same(session->journal_id, in->journal_id))
 		return false;
-	if (same(session->nonce, in->nonce))
+	if (same(session->nonce, in->nonce) || session->restored)
 		return true;
 	return session->next_nonce.len > 0 && same(session->next_nonce, in->nonce);
 }
@@ -157,6 +151,32 @@ cc_err store_session_verdict(struct store_tx *x, const struct store_job_row *j, 
 		*ret = STORE_KEEP;
 	}
 	return CC_OK;
+}
+
+cc_err store_session_items(struct store_tx *x, const struct store_session *s, size_t count,
+	struct store_item_verdict **ret, enum store_result *ret_result)
+{
+	Queue__Session *session;
+	cc_err err = CC_OK;
+
+	TRY(store_session_current(x, s, &session));
+	*ret_result = session == NULL ? STORE_SUPERSEDED : STORE_OK;
+	*ret = session == NULL ? NULL : store_mem_get(x->mem, (count + 1) * sizeof(**ret));
+out:
+	return err;
+}
+
+cc_err store_session_item(struct store_tx *x, const struct store_session *s,
+	struct store_item_verdict *v, struct store_job_row *ret)
+{
+	cc_err err = CC_OK;
+
+	TRY(store_job_find(x, s->tenant, v->job_id, ret));
+	TRY(store_session_verdict(x, ret, s->connector, v->epoch, &v->result, &v->winner));
+	if (v->result == STORE_KEEP && ret->h->state == STORE_HELD)
+		v->result = STORE_LOST; /* it did not list this job */
+out:
+	return err;
 }
 
 static void keep_listed(struct store_tx *x, struct store_job_row *j, const struct store_held *item,
@@ -260,8 +280,10 @@ static cc_err end_resume(struct store_tx *x, const struct store_session *s, Queu
 	struct store_session_resume_out *out)
 {
 	struct store_dbkey prefix = connector_key(s->tenant, s->connector);
-	bool same_instance = cc_view_equal(
-		store_row_view(session->instance_id), store_row_view(session->resumed_instance));
+	/* what a store that went back does not find listed says nothing about crashes */
+	bool same_instance =
+		session->restored || cc_view_equal(store_row_view(session->instance_id),
+					     store_row_view(session->resumed_instance));
 	struct store_row *rows;
 	size_t count;
 	cc_err err = CC_OK;
@@ -276,6 +298,7 @@ static cc_err end_resume(struct store_tx *x, const struct store_session *s, Queu
 			TRY(end_unlisted(x, s, job_id, same_instance, out));
 	}
 	session->resumed = true;
+	session->restored = false;
 	session->resumed_instance = session->instance_id;
 out:
 	return err;

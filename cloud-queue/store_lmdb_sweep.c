@@ -219,16 +219,19 @@ cc_err store_lmdb_sweep(
 	struct store_tx *x, const struct store_sweep_in *in, struct store_sweep_out *out)
 {
 	size_t limit = in->limit == 0 ? LIMIT : in->limit;
+	bool more = false;
 	cc_err err = CC_OK;
 
 	out->result = STORE_ON_HOLD;
-	if (store_clock_on_hold(&x->s->clock))
+	if (store_clock_on_hold(&x->s->clock) || x->now < x->s->restored_until_ms)
 		return CC_OK;
 	out->result = STORE_OK;
 	TRY(sweep_timers(x, limit, out));
 	TRY(take_over(x, limit, out));
 	TRY(store_route_watch(x));
 	TRY(drop_enrolments(x));
+	TRY(store_repeat_sweep(x, limit, &more));
+	out->more |= more;
 out:
 	return err;
 }

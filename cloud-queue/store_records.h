@@ -228,9 +228,10 @@ struct store_pfx_put_in {
 	enum store_pfx_mode mode;
 	cc_view if_match; /* REPLACE: the version's SHA-256 as pfx_get gave it; empty: any */
 	cc_view record;   /* packed queue.v1.PfxRecord */
+	struct store_repeat repeat;
 };
-STORE_PLAIN_OUT(
-	pfx_put); /* NEW, OK, CONFLICT (there already; if_match), UNKNOWN, QUOTA, TOO_LARGE */
+STORE_PLAIN_OUT(pfx_put); /* NEW, OK, SAME, CONFLICT (there already; if_match), KEY_TAKEN, UNKNOWN,
+                           * QUOTA, TOO_LARGE */
 STORE_OP(pfx_put);
 
 struct store_pfx_get_in {

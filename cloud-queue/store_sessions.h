@@ -179,7 +179,8 @@ struct store_complete_in {
 struct store_complete_out {
 	/* SUCCESS: STORED, DUPLICATE_SAME, ALREADY_DONE(w), ALREADY_DEAD, CANCELLED, UNKNOWN_JOB,
 	 * UNKNOWN_ATTEMPT.  FAILURE: the same but UNKNOWN_ATTEMPT, and STALE_EPOCH, INVALID.  TOO_LARGE.
-	 * SUPERSEDED: not the certificate of the current enrolment. */
+	 * SUPERSEDED: not the certificate of the current enrolment.  A store that ever went back in time
+	 * takes a SUCCESS of an epoch later than those it knows: it lost the lease, not the connector. */
 	cc_err err;
 	enum store_result result;
 	struct store_certificate winner; /* ALREADY_DONE */

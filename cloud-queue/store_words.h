@@ -78,12 +78,13 @@ enum store_result {
 	STORE_IS_DEAD, /* nack: the job is DEAD now */
 	STORE_INVALID, /* complete FAILURE with an unsettled claim and no settlement for it */
 	STORE_NOT_DUE,
-	STORE_ALREADY,  /* terminal already */
-	STORE_TOO_LATE, /* cancel, bury: claimed at a CA */
-	STORE_REFUSED,  /* replay: `why` says it */
-	STORE_UNKNOWN,  /* no such record, or another tenant's */
-	STORE_USED,     /* an enrolment token that was used already */
-	STORE_ON_HOLD,  /* sweep: too soon after open or after a clock jump */
+	STORE_ALREADY,   /* terminal already */
+	STORE_TOO_LATE,  /* cancel, bury: claimed at a CA */
+	STORE_REFUSED,   /* replay: `why` says it */
+	STORE_UNKNOWN,   /* no such record, or another tenant's */
+	STORE_USED,      /* an enrolment token that was used already */
+	STORE_ON_HOLD,   /* sweep: too soon after open or after a clock jump */
+	STORE_KEY_TAKEN, /* another request has this idempotency key */
 };
 
 enum store_settlement { /* numbers as certq.v1.Settlement */
@@ -110,6 +111,13 @@ struct store_session {
 	cc_view tenant;
 	cc_view connector;
 	uint64_t epoch;
+};
+
+/* The Idempotency-Key of a request that is not signed; kept for 7 days once the operation did
+ * something.  The same request again is SAME, another one under this key KEY_TAKEN. */
+struct store_repeat {
+	cc_view key; /* empty: none was sent */
+	cc_view request_sha256;
 };
 
 struct store_certificate { /* of a result, in clear; all empty: none */

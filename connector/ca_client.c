@@ -259,7 +259,7 @@ const Ca__Properties *ca_client_properties(const struct ca_client *ca)
 
 /* ---- operations ---- */
 
-cc_err ca_client_submit(struct ca_client *ca, cc_view order, ca_answer_fn fn, void *arg)
+cc_err ca_client_submit(struct ca_client *ca, cc_view order, bool again, ca_answer_fn fn, void *arg)
 {
 	Ca__CaRequest request = CA__CA_REQUEST__INIT;
 	Ca__Submit op = CA__SUBMIT__INIT;
@@ -267,10 +267,38 @@ cc_err ca_client_submit(struct ca_client *ca, cc_view order, ca_answer_fn fn, vo
 	TRY(codec_decode(&certq__signed_document__descriptor, order, CHAN_FRAME_MAX, &op.order));
 	request.op_case = CA__CA_REQUEST__OP_SUBMIT;
 	request.submit = &op;
+	op.again = again;
 	TRY(make_call(ca, &request, CALL_MS, fn, arg));
 out:
 	codec_free(op.order);
 	return err;
+}
+
+/* Of an order that was just decoded: packing does not change it. */
+cc_err ca_client_poll(struct ca_client *ca, const Certq__SignedDocument *order, cc_view cookie,
+	ca_answer_fn fn, void *arg)
+{
+	Ca__CaRequest request = CA__CA_REQUEST__INIT;
+	Ca__Poll op = CA__POLL__INIT;
+	Certq__SignedDocument copy = *order;
+	op.order = &copy;
+	op.cookie = codec_bytes(cookie);
+	request.op_case = CA__CA_REQUEST__OP_POLL;
+	request.poll = &op;
+	return make_call(ca, &request, CALL_MS, fn, arg);
+}
+
+cc_err ca_client_withdraw(struct ca_client *ca, const Certq__SignedDocument *order, cc_view cookie,
+	ca_answer_fn fn, void *arg)
+{
+	Ca__CaRequest request = CA__CA_REQUEST__INIT;
+	Ca__Withdraw op = CA__WITHDRAW__INIT;
+	Certq__SignedDocument copy = *order;
+	op.order = &copy;
+	op.cookie = codec_bytes(cookie);
+	request.op_case = CA__CA_REQUEST__OP_WITHDRAW;
+	request.withdraw = &op;
+	return make_call(ca, &request, CALL_MS, fn, arg);
 }
 
 cc_err ca_client_revoke(struct ca_client *ca, cc_view order, ca_answer_fn fn, void *arg)

@@ -34,9 +34,13 @@ const char *ca_client_name(const struct ca_client *ca);
 /* Valid while the runner is ready; NULL before. */
 const Ca__Properties *ca_client_properties(const struct ca_client *ca);
 
-/* `order` is a packed SignedDocument. */
+/* `order` is a packed SignedDocument.  `again`: an earlier request is in doubt, and that is recorded. */
 cc_err ca_client_submit(
-	struct ca_client *ca, cc_view order, ca_answer_fn fn, void *arg) CC_MUST_USE;
+	struct ca_client *ca, cc_view order, bool again, ca_answer_fn fn, void *arg) CC_MUST_USE;
+cc_err ca_client_poll(struct ca_client *ca, const Certq__SignedDocument *order, cc_view cookie,
+	ca_answer_fn fn, void *arg) CC_MUST_USE;
+cc_err ca_client_withdraw(struct ca_client *ca, const Certq__SignedDocument *order, cc_view cookie,
+	ca_answer_fn fn, void *arg) CC_MUST_USE;
 cc_err ca_client_revoke(
 	struct ca_client *ca, cc_view order, ca_answer_fn fn, void *arg) CC_MUST_USE;
 cc_err ca_client_find(

@@ -32,6 +32,12 @@ static int bad_usage(const char *what)
 	return EXIT_USAGE;
 }
 
+static int bad_usage_of(const char *what, const char *argument)
+{
+	fprintf(stderr, "certconnectord: %s: %s\n%s", what, argument, usage);
+	return EXIT_USAGE;
+}
+
 static int report(cc_err err)
 {
 	fprintf(stderr, "certconnectord: %s\n", cc_err_detail(err));
@@ -171,8 +177,10 @@ int main(int argc, char **argv)
 	}
 	if (strcmp(command, "--init-ca") == 0 && name != NULL)
 		status = init_ca(config_path, name, more, more_count);
-	else if (name != NULL || more_count > 0)
-		status = bad_usage("not understood");
+	else if (more_count > 0)
+		status = bad_usage_of("not understood here", more[0]);
+	else if (name != NULL)
+		status = bad_usage_of("it takes no argument here", name);
 	else if (command[0] == '\0')
 		status = supervisor_run(config_path);
 	else if (strcmp(command, "--check") == 0)
@@ -186,7 +194,7 @@ int main(int argc, char **argv)
 	else if (strcmp(command, "--version") == 0)
 		status = puts("certconnectord " CC_RELEASE) < 0 ? EXIT_FAILED : EXIT_OK;
 	else
-		status = bad_usage(command);
+		status = bad_usage_of("there is no option", command);
 	free(more);
 	return status;
 }

@@ -6,6 +6,7 @@
  */
 #include "connector/child.h"
 #include "base/clock.h"
+#include "base/crashpoint.h"
 #include "base/log.h"
 #include "base/role.h"
 #include "proto/codec.h"
@@ -86,6 +87,7 @@ static cc_err spawn(struct child *c)
 	cc_err err = CC_OK;
 
 	TRY(link_pair(pair));
+	crashpoint_offer(greeting_role_name(c->role), c->name, c->restarts == 0);
 	pid = fork();
 	ENSURE(pid >= 0, cc_fail_errno("fork"));
 	if (pid == 0)

@@ -63,6 +63,14 @@ static const struct conf_key main_keys[] = {
 		.type = CONF_NODE,
 		.offset = offsetof(struct config, connector_node),
 		.help = "settings of the connector role"},
+	{.name = "queue",
+		.type = CONF_NODE,
+		.offset = offsetof(struct config, queue_node),
+		.help = "where else the queue is"},
+	{.name = "proxy",
+		.type = CONF_NODE,
+		.offset = offsetof(struct config, proxy_node),
+		.help = "what stands between here and the queue"},
 	{.name = "keyvault",
 		.type = CONF_NODE,
 		.offset = offsetof(struct config, keyvault_node),
@@ -120,6 +128,42 @@ static const struct conf_key connector_keys[] = {
 		.min = 10,
 		.max = 3600000,
 		.help = "longest wait before dialling again"},
+	{.name = "pending_max",
+		.type = CONF_SECONDS,
+		.offset = offsetof(struct config_connector, pending_max_s),
+		.fallback = "7d",
+		.min = 1,
+		.max = 30 * 86400,
+		.help = "so long a request may wait at a CA; then it is withdrawn"},
+	{.name = "watch",
+		.type = CONF_SECONDS,
+		.offset = offsetof(struct config_connector, watch_s),
+		.fallback = "30d",
+		.min = 1,
+		.max = 60 * 86400, /* with pending_max no longer than a runner's ledger remembers */
+		.help = "so long one that could not be withdrawn is watched"},
+	{.name = "poll_min",
+		.type = CONF_SECONDS,
+		.offset = offsetof(struct config_connector, poll_min_s),
+		.fallback = "10s",
+		.min = 1,
+		.max = 86400,
+		.help = "a CA is not asked about a request more often; a watched one 60 times more "
+			"seldom"},
+	{.name = "orphan_grace",
+		.type = CONF_SECONDS,
+		.offset = offsetof(struct config_connector, orphan_grace_s),
+		.fallback = "24h",
+		.min = 1,
+		.max = 30 * 86400,
+		.help = "between the two times that the queue has to name another certificate"},
+	{.name = "orphan_max_per_hour",
+		.type = CONF_U32,
+		.offset = offsetof(struct config_connector, orphan_max_per_hour),
+		.fallback = "10",
+		.min = 1,
+		.max = 10000,
+		.help = "so many certificates without a use are revoked in an hour"},
 };
 
 static const struct conf_key keyvault_keys[] = {
@@ -256,8 +300,8 @@ out:
 
 /* ---- the file ---- */
 
-/* A section that is left out has its defaults: filled from an empty map. */
-static cc_err fill_section(const struct config *c, const struct conf_node *n, const char *what,
+/* From an empty map then. */
+cc_err config_fill_section(const struct config *c, const struct conf_node *n, const char *what,
 	const struct conf_key *table, size_t count, void *to)
 {
 	cc_err err = CC_OK;
@@ -277,13 +321,14 @@ static cc_err read_main(struct config *c)
 
 	TRY(conf_need_map(root, "the configuration"));
 	TRY(conf_fill(c->document, root, main_keys, COUNT(main_keys), c));
-	TRY(fill_section(c, c->log_node, "log", log_keys, COUNT(log_keys), c));
-	TRY(fill_section(c, c->connector_node, "connector", connector_keys, COUNT(connector_keys),
-		&c->connector));
-	TRY(fill_section(c, c->keyvault_node, "keyvault", keyvault_keys, COUNT(keyvault_keys),
-		&c->keyvault));
+	TRY(config_fill_section(c, c->log_node, "log", log_keys, COUNT(log_keys), c));
+	TRY(config_fill_section(c, c->connector_node, "connector", connector_keys,
+		COUNT(connector_keys), &c->connector));
+	TRY(config_fill_section(c, c->keyvault_node, "keyvault", keyvault_keys,
+		COUNT(keyvault_keys), &c->keyvault));
 	ENSURE(c->connector.backoff_min_ms <= c->connector.backoff_max_ms,
 		conf_fail(c->connector_node, "backoff_min_ms is above backoff_max_ms"));
+	TRY(config_read_way(c));
 	TRY(read_users(c));
 	if (c->admin_group_name != NULL) {
 		TRY(resolve_group(
@@ -320,6 +365,7 @@ void config_free(struct config *c)
 	for (size_t i = 0; i < c->ca_count; i++)
 		config_clear_ca(&c->cas[i]);
 	free(c->cas);
+	config_clear_way(c);
 	conf_free(c->defaults);
 	conf_free(c->document);
 	free(c);
@@ -355,6 +401,8 @@ void config_print_reference(cc_blob *out)
 		{"users:", user_keys, COUNT(user_keys)},
 		{"log:", log_keys, COUNT(log_keys)},
 		{"connector:", connector_keys, COUNT(connector_keys)},
+		{"queue:", config_queue_keys, CONFIG_QUEUE_KEYS},
+		{"proxy:", config_proxy_keys, CONFIG_PROXY_KEYS},
 		{"keyvault:", keyvault_keys, COUNT(keyvault_keys)},
 	};
 

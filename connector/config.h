@@ -9,6 +9,8 @@
 
 #include "base/conf.h"
 #include "base/log.h"
+#include "connector/addresses.h"
+#include "connector/proxy.h"
 #include <sys/types.h>
 
 #define CONFIG_DEFAULT_PATH "/etc/certconnector/connector.yaml"
@@ -33,7 +35,8 @@ struct config_option { /* "templates.user.eku" = "1.2.3,1.2.4" */
 struct config_ca {
 	char *name; /* of the file, without .yaml */
 	char *backend;
-	char *secret; /* path; NULL: none */
+	char *secret;         /* path; NULL: none */
+	bool hold_on_unknown; /* a request in doubt is not repeated */
 	struct config_user user;
 	struct config_option *options; /* the backend's own keys, flattened */
 	size_t option_count;
@@ -45,6 +48,24 @@ struct config_connector {
 	uint64_t result_retention_s;
 	uint32_t backoff_min_ms;
 	uint32_t backoff_max_ms;
+	uint64_t pending_max_s;
+	uint64_t watch_s;
+	uint64_t poll_min_s;
+	uint64_t orphan_grace_s;
+	uint32_t orphan_max_per_hour;
+};
+
+struct config_queue { /* beside the identity's queue_url */
+	char *addresses[ADDRESSES_MAX];
+	size_t address_count;
+};
+
+struct config_proxy {
+	int kind; /* enum proxy_kind */
+	int auth; /* enum proxy_auth */
+	const char *address, *user, *secret, *ca, *krb5_config;
+	char *host; /* of address */
+	uint16_t port;
 };
 
 struct config_keyvault {
@@ -69,12 +90,15 @@ struct config {
 	int log_format; /* enum log_format */
 	int log_level;  /* enum log_level */
 	struct config_connector connector;
+	struct config_queue queue;
+	struct config_proxy proxy;
 	struct config_keyvault keyvault;
 	struct config_ca *cas; /* by name */
 	size_t ca_count;
 	/* the rest is config.c's own */
 	struct conf *document, *defaults;
-	const struct conf_node *users_node, *log_node, *connector_node, *keyvault_node;
+	const struct conf_node *users_node, *log_node, *connector_node, *keyvault_node, *queue_node,
+		*proxy_node;
 	const char *admin_group_name;
 };
 

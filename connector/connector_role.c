@@ -6,12 +6,14 @@
  * that of its TLS identity, which only the TLS library reads.  A reload of the configuration starts it
  * anew, so nothing is read twice.
  */
+#include "base/crashpoint.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/lws_loop.h"
 #include "base/role.h"
 #include "base/sandbox.h"
 #include "connector/control.h"
+#include "connector/dialer.h"
 #include "connector/flow.h"
 #include "connector/identity.h"
 #include "connector/status.h"
@@ -24,8 +26,9 @@
 
 enum {
 	FDS_MAX = 1024,
-	GRACE_MAX_MS = 60 * 1000,
 	JOURNAL_MIN = 16 * 1024 * 1024,
+	EXPIRIES_FIRST_MS = 30 * 1000, /* by then keyvault and queue have answered */
+	EXPIRIES_EVERY_MS = 3600 * 1000,
 };
 
 static const int64_t day_ms = INT64_C(86400000);
@@ -36,6 +39,7 @@ struct connector {
 	struct loop *loop;
 	struct role_link *link;
 	struct identity *identity;
+	struct proxy *proxy; /* the wire's, once that is made */
 	char *identity_problem;
 	struct journal *journal;
 	struct wire *wire;
@@ -43,6 +47,7 @@ struct connector {
 	struct status *status;
 	struct control *control;
 	struct loop_timer *grace;
+	struct loop_timer *expiries;
 	cc_err ended_by; /* CC_OK: an orderly stop */
 	char *ended_detail;
 };
@@ -97,36 +102,38 @@ static void on_drain(void *arg)
 	flow_drain(c->flow);
 }
 
-static const struct control_events control_events = {.reload = on_reload, .drain = on_drain};
+static cc_err on_resume_ca(void *arg, cc_view name)
+{
+	struct connector *c = arg;
+	return flow_resume_ca(c->flow, name);
+}
+
+static cc_err on_adopt(void *arg)
+{
+	struct connector *c = arg;
+	return flow_adopt(c->flow);
+}
+
+static const struct control_events control_events = {
+	.reload = on_reload, .drain = on_drain, .resume_ca = on_resume_ca, .adopt = on_adopt};
 
 /* ---- the supervisor's messages ---- */
 
-static void close_all(const int *fds, size_t count)
+static bool on_conversation(void *arg, const Role__Conversation *conversation, int fd)
 {
-	for (size_t i = 0; i < count; i++) {
-		if (fds[i] >= 0)
-			close(fds[i]);
-	}
+	struct connector *c = arg;
+	if (conversation->peer == ROLE__ROLE_KIND__ROLE_KEYVAULT)
+		flow_attach_vault(c->flow, fd);
+	else if (conversation->peer == ROLE__ROLE_KIND__ROLE_CA_RUNNER)
+		flow_attach_ca(c->flow, cc_view_text(conversation->peer_name), fd);
+	else
+		return false;
+	return true;
 }
 
-static void converse(
-	struct connector *c, const Role__Conversation *conversation, const int *fds, size_t count)
+static void on_stop(void *arg, uint32_t grace_ms)
 {
-	if (count == 1 && conversation->peer == ROLE__ROLE_KIND__ROLE_KEYVAULT) {
-		flow_attach_vault(c->flow, fds[0]);
-	} else if (count == 1 && conversation->peer == ROLE__ROLE_KIND__ROLE_CA_RUNNER) {
-		flow_attach_ca(c->flow, cc_view_text(conversation->peer_name), fds[0]);
-	} else {
-		log_event(EV_LINK_BROKEN,
-			LV_TEXT("reason", "a conversation that the connector does not have"));
-		close_all(fds, count);
-	}
-}
-
-static void begin_stop(struct connector *c, uint32_t grace_ms)
-{
-	if (grace_ms > GRACE_MAX_MS)
-		grace_ms = GRACE_MAX_MS;
+	struct connector *c = arg;
 	/* some of the grace is for the end of the process itself */
 	loop_timer_set(c->grace, grace_ms - grace_ms / 4);
 	flow_stop(c->flow, grace_ms);
@@ -135,20 +142,10 @@ static void begin_stop(struct connector *c, uint32_t grace_ms)
 static void on_message(void *arg, const Role__LinkMessage *message, const int *fds, size_t count)
 {
 	struct connector *c = arg;
-	switch (message->body_case) {
-	case ROLE__LINK_MESSAGE__BODY_CONVERSATION:
-		converse(c, message->conversation, fds, count);
-		return;
-	case ROLE__LINK_MESSAGE__BODY_CHILD_STATE:
+	(void)fds;
+	(void)count;
+	if (message->body_case == ROLE__LINK_MESSAGE__BODY_CHILD_STATE)
 		status_take_child(c->status, message->child_state);
-		break;
-	case ROLE__LINK_MESSAGE__BODY_STOP:
-		begin_stop(c, message->stop->grace_ms);
-		break;
-	default:
-		break;
-	}
-	close_all(fds, count);
 }
 
 static void on_link_ended(void *arg, cc_err why)
@@ -156,7 +153,10 @@ static void on_link_ended(void *arg, cc_err why)
 	finish(arg, why);
 }
 
-static const struct role_link_events link_events = {.message = on_message, .ended = on_link_ended};
+static const struct role_link_events link_events = {.conversation = on_conversation,
+	.stop = on_stop,
+	.message = on_message,
+	.ended = on_link_ended};
 
 /* ---- the beginning ---- */
 
@@ -195,17 +195,38 @@ out:
 	return err;
 }
 
+/* Its environment and libcurl's, before the first thread. */
+static cc_err make_proxy(struct connector *c)
+{
+	cc_err err = CC_OK;
+	TRY(dialer_start_library());
+	TRY(proxy_new(c->setup->connector->proxy,
+		role_link_descriptor(c->setup, c->fds, "proxy-secret"),
+		role_link_descriptor(c->setup, c->fds, "proxy-ca"), &c->proxy));
+out:
+	return err;
+}
+
 static cc_err make_wire(struct connector *c)
 {
 	cc_err err = CC_OK;
 	if (c->identity == NULL)
 		return CC_OK;
-	err = wss_new(c->loop, c->identity, &c->wire);
+	err = make_proxy(c);
+	if (err == CC_OK)
+		err = wss_new(c->loop, c->identity, &c->proxy, c->setup->connector->queue_addresses,
+			c->setup->connector->n_queue_addresses, &c->wire);
 	if (err == CC_OK)
 		return CC_OK;
 	c->identity_problem = cc_strdup(cc_err_detail(err));
 	log_event(EV_CONFIG_REFUSED, LV_ERR(err));
 	return CC_OK;
+}
+
+static int64_t milliseconds(uint64_t seconds)
+{
+	const uint64_t year = 366 * 86400;
+	return (int64_t)(seconds < year ? seconds : year) * 1000;
 }
 
 static cc_err make_flow(struct connector *c)
@@ -217,14 +238,29 @@ static cc_err make_flow(struct connector *c)
 		.connector_id = c->identity != NULL ? c->identity->connector_id : "",
 		.ca_names = setup->ca_names,
 		.ca_count = setup->n_ca_names,
-		.full_detail = strcmp(setup->report_detail, "full") == 0,
 		.max_inflight = setup->max_inflight,
 		.backoff_min_ms = setup->backoff_min_ms,
 		.backoff_max_ms = setup->backoff_max_ms,
+		.hold_cas = setup->hold_cas,
+		.hold_count = setup->n_hold_cas,
+		.pending_max_ms = milliseconds(setup->pending_limit_s),
+		.watch_ms = milliseconds(setup->watch_s),
+		.poll_min_ms = milliseconds(setup->poll_min_s),
+		.orphan_grace_ms = milliseconds(setup->orphan_grace_s),
+		.orphan_max_per_hour = setup->orphan_max_per_hour,
 	};
 	struct journal *journal = c->journal;
 	c->journal = NULL; /* the flow's from here on */
 	return flow_new(c->loop, &s, journal, c->wire, &flow_events, c, &c->flow);
+}
+
+/* NULL: Kerberos is not used, and its files are not for this process. */
+static const char *kerberos_file(const struct connector *c)
+{
+	const Role__ProxySetup *proxy = c->setup->connector->proxy;
+	bool used =
+		proxy != NULL && strcmp(proxy->auth, proxy_auth_name(PROXY_AUTH_NEGOTIATE)) == 0;
+	return used ? proxy->krb5_config : NULL;
 }
 
 /* The TLS library has read its files when the wire was made; the resolver reads its own later. */
@@ -232,14 +268,23 @@ static cc_err enter_sandbox(struct connector *c, int *ret_abi)
 {
 	char *journal = file_join(c->setup->state_dir, "journal");
 	const char *writable[] = {journal, NULL};
+	const char *kerberos = kerberos_file(c);
 	const char *readable[] = {"/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf",
 		"/etc/host.conf", "/etc/gai.conf", "/etc/services", "/etc/ssl/openssl.cnf",
-		"/run/systemd/resolve", "/lib", "/usr/lib", "/etc/ld.so.cache", NULL};
+		"/run/systemd/resolve", "/lib", "/usr/lib", "/etc/ld.so.cache", kerberos,
+		kerberos != NULL ? "/etc/krb5.conf.d" : NULL, NULL};
 	cc_err err = sandbox_enter(SANDBOX_CONNECTOR, writable, readable, ret_abi);
 	free(journal);
 	if (err == CC_NOT_SUPPORTED && !c->setup->walls_full)
 		return CC_OK;
 	return err;
+}
+
+static void on_expiries(void *arg)
+{
+	struct connector *c = arg;
+	status_tell_expiries(c->status, c->flow);
+	loop_timer_set(c->expiries, EXPIRIES_EVERY_MS);
 }
 
 static void on_grace_over(void *arg)
@@ -266,6 +311,8 @@ static cc_err open_all(struct connector *c)
 	TRY(make_flow(c));
 	c->status = status_new(c->identity, c->identity_problem, c->setup->walls_full);
 	c->grace = loop_timer_new(c->loop, on_grace_over, c);
+	c->expiries = loop_timer_new(c->loop, on_expiries, c);
+	loop_timer_set(c->expiries, EXPIRIES_FIRST_MS);
 	if (listener >= 0)
 		TRY(control_new(
 			c->loop, listener, c->status, c->flow, &control_events, c, &c->control));
@@ -304,13 +351,15 @@ static void tear_down(struct connector *c)
 	status_free(c->status);
 	role_link_stop(c->link);
 	wss_free(c->wire);
+	proxy_free(c->proxy);
 	loop_timer_free(c->grace);
+	loop_timer_free(c->expiries);
 	if (c->loop != NULL)
 		loop_free(c->loop);
 	identity_free(c->identity);
 	free(c->identity_problem);
 	free(c->ended_detail);
-	close_all(c->fds, LINK_FDS_MAX);
+	link_close(c->fds, LINK_FDS_MAX);
 	codec_free(c->setup);
 }
 
@@ -319,6 +368,7 @@ int connector_role_main(void)
 	struct connector c = {0};
 	for (size_t i = 0; i < LINK_FDS_MAX; i++)
 		c.fds[i] = -1;
+	crashpoint_arm();
 	sandbox_early(true);
 	cc_err err = serve(&c);
 	if (err == CC_CLOSED) /* the supervisor is gone */

@@ -72,6 +72,15 @@ static cc_err serve(struct client *c, const Control__ControlRequest *request)
 	case CONTROL__CONTROL_REQUEST__OP_RELOAD:
 		log_event(EV_OPERATOR_REQUEST, LV_TEXT("request", "reload"), LV_U64("uid", c->uid));
 		return answer(c, request->request_id, k->events->reload(k->arg));
+	case CONTROL__CONTROL_REQUEST__OP_RESUME_CA:
+		log_event(EV_OPERATOR_REQUEST, LV_TEXT("request", "ca resume"),
+			LV_U64("uid", c->uid));
+		return answer(c, request->request_id,
+			k->events->resume_ca(k->arg, codec_view(request->resume_ca->name)));
+	case CONTROL__CONTROL_REQUEST__OP_ADOPT:
+		log_event(EV_OPERATOR_REQUEST, LV_TEXT("request", "journal adopt"),
+			LV_U64("uid", c->uid));
+		return answer(c, request->request_id, k->events->adopt(k->arg));
 	default:
 		return answer(c, request->request_id, cc_fail(CC_NOT_SUPPORTED, "unknown request"));
 	}

@@ -14,6 +14,8 @@ struct control; /* opaque */
 struct control_events {
 	cc_err (*reload)(void *arg); /* ask the supervisor; an error is told to the operator */
 	void (*drain)(void *arg);
+	cc_err (*resume_ca)(void *arg, cc_view name);
+	cc_err (*adopt)(void *arg);
 };
 
 /* `listener` stays the caller's; it becomes non-blocking. */

@@ -1,5 +1,6 @@
 /*
- * A list of packed records that wait for a change, and the counter that the keyvault was last told.
+ * Packed records that wait for a change, those that are in one, and the counter that the keyvault was last
+ * told.
  */
 #include "connector/decisions.h"
 
@@ -13,9 +14,13 @@ struct waiting {
 	struct waiting *next;
 };
 
+struct list {
+	struct waiting *first, *last;
+};
+
 struct decisions {
 	struct journal *journal;
-	struct waiting *first, *last;
+	struct list waiting, written; /* written: in a change, not yet known to be on disk */
 	uint64_t confirmed;
 };
 
@@ -26,12 +31,28 @@ struct decisions *decisions_new(struct journal *j)
 	return d;
 }
 
-static void free_first(struct decisions *d)
+static struct waiting *list_take(struct list *from)
 {
-	struct waiting *w = d->first;
-	d->first = w->next;
-	if (d->first == NULL)
-		d->last = NULL;
+	struct waiting *w = from->first;
+	from->first = w->next;
+	if (from->first == NULL)
+		from->last = NULL;
+	w->next = NULL;
+	return w;
+}
+
+static void list_append(struct list *to, struct waiting *w)
+{
+	if (to->last == NULL)
+		to->first = w;
+	else
+		to->last->next = w;
+	to->last = w;
+}
+
+static void drop_first(struct list *from)
+{
+	struct waiting *w = list_take(from);
 	cc_blob_free(&w->packed);
 	free(w);
 }
@@ -40,8 +61,10 @@ void decisions_free(struct decisions *d)
 {
 	if (d == NULL)
 		return;
-	while (d->first != NULL)
-		free_first(d);
+	while (d->waiting.first != NULL)
+		drop_first(&d->waiting);
+	while (d->written.first != NULL)
+		drop_first(&d->written);
 	free(d);
 }
 
@@ -53,26 +76,29 @@ void decisions_add(
 		w->counter = records[i]->counter;
 		w->resent = resent && i == 0;
 		w->packed = codec_pack(records[i]);
-		if (d->last == NULL)
-			d->first = w;
-		else
-			d->last->next = w;
-		d->last = w;
+		list_append(&d->waiting, w);
 	}
 }
 
 void decisions_put(struct decisions *d, struct journal_change *change)
 {
-	while (d->first != NULL) {
-		journal_change_audit(change, d->first->counter, cc_blob_view(&d->first->packed),
-			d->first->resent);
-		free_first(d);
+	while (d->waiting.first != NULL) {
+		struct waiting *w = list_take(&d->waiting);
+		journal_change_audit(change, w->counter, cc_blob_view(&w->packed), w->resent);
+		list_append(&d->written, w);
 	}
+}
+
+/* What is on disk already is written once more, which changes nothing. */
+void decisions_return(struct decisions *d)
+{
+	while (d->written.first != NULL)
+		list_append(&d->waiting, list_take(&d->written));
 }
 
 void decisions_flush(struct decisions *d, commit_done done, void *arg)
 {
-	if (d->first == NULL)
+	if (d->waiting.first == NULL)
 		return;
 	struct journal_change *change = journal_change_new(d->journal);
 	decisions_put(d, change);
@@ -82,6 +108,8 @@ void decisions_flush(struct decisions *d, commit_done done, void *arg)
 void decisions_confirm(struct decisions *d, struct vault_client *vault)
 {
 	uint64_t head = journal_audit_head(d->journal);
+	while (d->written.first != NULL && d->written.first->counter <= head)
+		drop_first(&d->written);
 	if (head <= d->confirmed || !vault_client_is_connected(vault))
 		return;
 	if (vault_client_confirm(vault, head) == CC_OK)

@@ -19,6 +19,8 @@ void decisions_add(
 	struct decisions *d, Vault__DecisionRecord *const *records, size_t count, bool resent);
 /* Move what waits into this change. */
 void decisions_put(struct decisions *d, struct journal_change *change);
+/* A change with some of them failed: they wait for the next. */
+void decisions_return(struct decisions *d);
 /* What still waits is committed on its own; `done` as of journal_commit, only when it is. */
 void decisions_flush(struct decisions *d, commit_done done, void *arg);
 /* After each commit: tell the keyvault how far the disk has it. */

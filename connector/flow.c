@@ -9,9 +9,21 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { RELIST_MS = 5000 };
+/* A key may be made, or the policy changed, at the administrator's door at any time. */
+enum { RELIST_EVERY_MS = 60 * 1000 };
+
+enum { RELIST_MS = 5000, ROOM_LOOK_MS = 2000, POLL_MOST_MS = 2 * 86400 * 1000 };
 
 /* ---- the keyvault ---- */
+
+static bool is_same_list(const Vault__PublicList *a, const Vault__PublicList *b)
+{
+	cc_blob first = codec_pack(a), second = codec_pack(b);
+	bool same = cc_view_equal(cc_blob_view(&first), cc_blob_view(&second));
+	cc_blob_free(&first);
+	cc_blob_free(&second);
+	return same;
+}
 
 static void on_listed(void *arg, cc_err err, const Vault__VaultAnswer *answer)
 {
@@ -31,9 +43,12 @@ static void on_listed(void *arg, cc_err err, const Vault__VaultAnswer *answer)
 	cc_blob_free(&packed);
 	if (err != CC_OK)
 		return;
+	loop_timer_set(f->relist, RELIST_EVERY_MS);
+	bool same = f->list != NULL && is_same_list(f->list, list);
 	codec_free(f->list);
 	f->list = list;
-	flow_send_capabilities(f);
+	if (!same)
+		flow_send_capabilities(f);
 }
 
 static void ask_for_list(void *arg)
@@ -51,6 +66,8 @@ static void kick(void *arg, struct job *job)
 
 static void kick_vault_step(void *arg, struct job *job)
 {
+	if (flow_is(job, JOURNAL__JOB_STATE__STATE_ISSUED) && job->vault_deaths > 0)
+		return; /* one that may have killed it waits for its time */
 	if (job_rule(job->state)->retry == RETRY_VAULT ||
 		flow_is(job, JOURNAL__JOB_STATE__STATE_CLAIMED))
 		flow_step(arg, job);
@@ -106,7 +123,8 @@ static const struct vault_client_events vault_events = {
 
 static void kick_claimed(void *arg, struct job *job)
 {
-	if (flow_is(job, JOURNAL__JOB_STATE__STATE_CLAIMED) ||
+	if (job_rule(job->state)->retry == RETRY_CA ||
+		flow_is(job, JOURNAL__JOB_STATE__STATE_SETTLING) ||
 		(flow_is(job, JOURNAL__JOB_STATE__STATE_RECEIVED) &&
 			(job->kind == JOB_KIND_CHAIN || job->kind == JOB_KIND_REVOKE)))
 		flow_step(arg, job);
@@ -175,6 +193,7 @@ static void on_verdict(void *arg, const struct session_verdict *v)
 static void on_ready(void *arg)
 {
 	struct flow *f = arg;
+	f->resumed = true;
 	flow_send_capabilities(f);
 	jobs_each(f->jobs, kick, f);
 	flow_soon(f);
@@ -185,6 +204,7 @@ static void forget_sent(void *arg, struct job *job)
 {
 	struct flow *f = arg;
 	job->sent = false;
+	job->parked = false;
 	job->lease_ms = 0;
 	if (job->nack.reason != 0)
 		flow_drop(f, job); /* unlisted, it is READY at the queue */
@@ -249,23 +269,17 @@ static const struct session_events session_events = {
 
 struct tally {
 	uint32_t places, ending;
-	Journal__JobState state;
-	size_t in_state, unsettled;
 };
 
 static void tally_job(void *arg, struct job *job)
 {
 	struct tally *t = arg;
-	if (job_rule(job->state)->takes_place)
+	/* a result that the queue does not know is held for days: it must not keep others out */
+	if (job_rule(job->state)->takes_place && job->hold_generation == 0)
 		t->places++;
 	if (flow_is(job, JOURNAL__JOB_STATE__STATE_RECEIVED) ||
 		flow_is(job, JOURNAL__JOB_STATE__STATE_READY_TO_SEND))
 		t->ending++;
-	if (job->state == t->state)
-		t->in_state++;
-	if (flow_is(job, JOURNAL__JOB_STATE__STATE_SETTLING) &&
-		job->settle == CERTQ__SETTLEMENT__SETTLE_UNSPECIFIED)
-		t->unsettled++;
 }
 
 static uint32_t free_places(struct flow *f, uint32_t taken)
@@ -275,8 +289,10 @@ static uint32_t free_places(struct flow *f, uint32_t taken)
 	if (journal_room(f->journal) != JOURNAL_ROOM_FREE) {
 		if (!f->room_told)
 			log_event(EV_JOURNAL_FULL, LV_U64("bytes", journal_used_bytes(f->journal)),
-				LV_U64("limit", journal_max_bytes(f->journal)));
+				LV_U64("limit", journal_max_bytes(f->journal)),
+				LV_U64("disk_free", journal_disk_free(f->journal)));
 		f->room_told = true;
+		loop_timer_set(f->soon, ROOM_LOOK_MS); /* nothing tells when there is room again */
 		return 0;
 	}
 	f->room_told = false;
@@ -323,11 +339,51 @@ static void on_batch(void *arg)
 
 /* ---- making and ending ---- */
 
+/* The journal's realtime as time that waits; a clock that was set does not make it longer. */
+static int64_t due_of(int64_t at_ms, int64_t most_ms)
+{
+	int64_t left = at_ms - clock_realtime_ms();
+	if (left > most_ms)
+		left = most_ms;
+	return clock_boottime_ms() + (left > 0 ? left : 0);
+}
+
+static void set_times(const struct flow *f, struct job *job)
+{
+	bool open_ended = flow_is(job, JOURNAL__JOB_STATE__STATE_PENDING) ||
+			  flow_is(job, JOURNAL__JOB_STATE__STATE_SETTLING) ||
+			  flow_is(job, JOURNAL__JOB_STATE__STATE_WATCH);
+	job->poll_due = due_of(job->next_due_ms, POLL_MOST_MS);
+	job->orphan_due = due_of(
+		job->winner_told_ms + f->settings.orphan_grace_ms, f->settings.orphan_grace_ms);
+	int64_t last = clock_realtime_ms() + (flow_is(job, JOURNAL__JOB_STATE__STATE_PENDING)
+							     ? f->settings.pending_max_ms
+							     : f->settings.watch_ms);
+	/* an earlier release had no end for it, and a clock that was set back makes none later */
+	if (open_ended)
+		flow_set_deadline(job,
+			job->deadline_ms != 0 && job->deadline_ms < last ? job->deadline_ms : last);
+}
+
 static cc_err take_open_job(void *arg, cc_view job_id, const Journal__OpenJob *record)
 {
 	struct flow *f = arg;
 	struct job *job = jobs_add(f->jobs, job_id);
-	return job_from_record(job, record);
+	cc_err err = job_from_record(job, record);
+	if (err == CC_OK)
+		set_times(f, job);
+	return err;
+}
+
+static void fill_settings(struct flow_settings *s)
+{
+	const int64_t day_ms = INT64_C(86400) * 1000;
+	s->max_inflight = s->max_inflight > 0 ? s->max_inflight : 16;
+	s->pending_max_ms = s->pending_max_ms > 0 ? s->pending_max_ms : 7 * day_ms;
+	s->watch_ms = s->watch_ms > 0 ? s->watch_ms : 30 * day_ms;
+	s->poll_min_ms = s->poll_min_ms > 0 ? s->poll_min_ms : 10 * 1000;
+	s->orphan_grace_ms = s->orphan_grace_ms > 0 ? s->orphan_grace_ms : day_ms;
+	s->orphan_max_per_hour = s->orphan_max_per_hour > 0 ? s->orphan_max_per_hour : 10;
 }
 
 static void on_due(void *arg, struct job *job)
@@ -360,13 +416,13 @@ cc_err flow_new(struct loop *l, const struct flow_settings *settings, struct jou
 	cc_err err = CC_OK;
 	f->loop = l;
 	f->settings = *settings;
-	if (f->settings.max_inflight == 0)
-		f->settings.max_inflight = 16;
+	fill_settings(&f->settings);
 	f->tenant = cc_strdup(settings->tenant);
 	f->events = events;
 	f->arg = arg;
 	f->journal = j;
 	f->jobs = jobs_new();
+	f->expiries = expiries_new();
 	f->scheduler = scheduler_new(l, on_due, f);
 	f->decisions = decisions_new(j);
 	f->soon = loop_timer_new(l, on_soon, f);
@@ -403,6 +459,7 @@ void flow_free(struct flow *f)
 	loop_timer_free(f->soon);
 	loop_timer_free(f->relist);
 	codec_free(f->list);
+	expiries_free(f->expiries);
 	free(f->tenant);
 	free(f);
 }
@@ -410,7 +467,7 @@ void flow_free(struct flow *f)
 static void start_job(void *arg, struct job *job)
 {
 	enum job_restart rule = job_rule(job->state)->on_restart;
-	if (rule == RESTART_AGAIN || rule == RESTART_KEEP)
+	if (rule == RESTART_AGAIN)
 		flow_step(arg, job);
 }
 
@@ -460,72 +517,6 @@ void flow_attach_ca(struct flow *f, cc_view name, int fd)
 		close(fd);
 	else
 		ca_client_attach(ca, fd);
-}
-
-/* ---- for status ---- */
-
-const char *flow_outcome_name(enum flow_outcome o)
-{
-	static const char *const names[FLOW_OUTCOMES] = {
-		[FLOW_RECEIVED] = "received",
-		[FLOW_ISSUED] = "issued",
-		[FLOW_REWRAPPED] = "rewrapped",
-		[FLOW_CHAIN] = "chain",
-		[FLOW_REVOKED] = "revoked",
-		[FLOW_FAILED] = "failed",
-		[FLOW_GIVEN_BACK] = "given_back",
-		[FLOW_LOST] = "lost",
-	};
-	return names[o];
-}
-
-uint64_t flow_outcome_count(const struct flow *f, enum flow_outcome o)
-{
-	return f->outcomes[o];
-}
-
-size_t flow_state_count(const struct flow *f, Journal__JobState state)
-{
-	struct tally t = {.state = state};
-	jobs_each(f->jobs, tally_job, &t);
-	return t.in_state;
-}
-
-size_t flow_unsettled_count(const struct flow *f)
-{
-	struct tally t = {0};
-	jobs_each(f->jobs, tally_job, &t);
-	return t.unsettled;
-}
-
-const struct session *flow_session(const struct flow *f)
-{
-	return f->session;
-}
-
-const struct journal *flow_journal(const struct flow *f)
-{
-	return f->journal;
-}
-
-const struct ca_clients *flow_cas(const struct flow *f)
-{
-	return f->cas;
-}
-
-bool flow_vault_is_connected(const struct flow *f)
-{
-	return vault_client_is_connected(f->vault);
-}
-
-const Vault__PublicList *flow_public_list(const struct flow *f)
-{
-	return f->list;
-}
-
-bool flow_is_draining(const struct flow *f)
-{
-	return f->draining || f->stopping;
 }
 
 void flow_run_due(struct flow *f)

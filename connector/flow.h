@@ -11,6 +11,7 @@
 #pragma once
 
 #include "connector/ca_client.h"
+#include "connector/expiry.h"
 #include "connector/journal.h"
 #include "connector/session.h"
 #include "connector/vault_client.h"
@@ -23,9 +24,13 @@ struct flow_settings {
 	const char *connector_id;
 	char *const *ca_names;
 	size_t ca_count;
-	bool full_detail;      /* report_detail: full */
 	uint32_t max_inflight; /* 0: 16 */
 	uint32_t backoff_min_ms, backoff_max_ms;
+	char *const *hold_cas; /* whose doubtful requests are not repeated */
+	size_t hold_count;
+	/* 0: 7 days, 30 days, 10 s, 24 hours, 10 */
+	int64_t pending_max_ms, watch_ms, poll_min_ms, orphan_grace_ms;
+	uint32_t orphan_max_per_hour;
 };
 
 struct flow_events {
@@ -48,6 +53,10 @@ void flow_start(struct flow *f);
 void flow_stop(struct flow *f, uint32_t grace_ms);
 /* An operator's wish: no new jobs. */
 void flow_drain(struct flow *f);
+/* Another: a CA that was suspended is asked again.  CC_NOT_FOUND: it is not suspended. */
+cc_err flow_resume_ca(struct flow *f, cc_view name) CC_MUST_USE;
+/* Another: this journal is the one that the queue is to know; it says Hello at once, as a new one. */
+cc_err flow_adopt(struct flow *f) CC_MUST_USE;
 
 void flow_attach_vault(struct flow *f, int fd);
 void flow_attach_ca(struct flow *f, cc_view name, int fd); /* an unknown name is closed */
@@ -74,6 +83,7 @@ const struct journal *flow_journal(const struct flow *f);
 const struct ca_clients *flow_cas(const struct flow *f);
 bool flow_vault_is_connected(const struct flow *f);
 const Vault__PublicList *flow_public_list(const struct flow *f); /* NULL: not known yet */
+struct expiries *flow_expiries(const struct flow *f); /* the flow itself puts signers into it */
 bool flow_is_draining(const struct flow *f);
 
 /* For tests that have moved the clock: everything that is due now. */

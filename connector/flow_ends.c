@@ -13,23 +13,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* What the queue takes of a certificate's id: a longer one would end every session in which it is sent. */
+enum { ISSUER_MAX = 1024, SERIAL_MAX = 32 };
+
 static const int64_t header_keep_ms = INT64_C(7) * 86400 * 1000;
 static const int64_t hold_ms = INT64_C(7) * 86400 * 1000;
 
-static void fatal(struct flow *f, cc_err err)
-{
-	f->events->fatal(f->arg, err);
-}
-
 /* ---- results ---- */
-
-static void on_result_recorded(struct flow *f, struct job *job, cc_err err)
-{
-	if (err != CC_OK)
-		fatal(f, err);
-	else
-		flow_step(f, job);
-}
 
 /* The result is in job->result.  Persist before you speak. */
 static void record_result(struct flow *f, struct job *job)
@@ -44,13 +34,18 @@ static void record_result(struct flow *f, struct job *job)
 		flow_put_record(c, job);
 		journal_change_blob(
 			c, job_id_view(job), JOURNAL_RESULT, cc_blob_view(&job->result));
+		if (job->settle == CERTQ__SETTLEMENT__SETTLE_IN_DOUBT && job->doubtful)
+			flow_put_doubt(c, job);
+		else
+			flow_put_claim_known(c, job);
 	}
 	job_forget_delivery(job);
-	flow_commit(f, job, c, on_result_recorded);
+	flow_commit_step(f, job, c);
 }
 
-static void put_certificate(const struct job *job, Certq__CertificateId *to)
+void flow_put_certificate(const struct job *job, Certq__CertificateId *to)
 {
+	certq__certificate_id__init(to);
 	to->cert_sha256 = codec_bytes(cc_blob_view(&job->certificate.sha256));
 	to->issuer = codec_bytes(cc_blob_view(&job->certificate.issuer));
 	to->serial = codec_bytes(cc_blob_view(&job->certificate.serial));
@@ -64,7 +59,7 @@ static void pack_result(struct job *job, Certq__Result *r, const Certq__ResultBu
 	r->job_id = codec_bytes(job_id_view(job));
 	r->epoch = job->epoch;
 	if (job->certificate.sha256.size > 0) {
-		put_certificate(job, &certificate);
+		flow_put_certificate(job, &certificate);
 		r->certificate = &certificate;
 	}
 	if (bundle != NULL) {
@@ -93,7 +88,7 @@ static Certq__Settlement settlement_of(const struct job *job)
 {
 	if (!job->durable)
 		return CERTQ__SETTLEMENT__SETTLE_UNSPECIFIED;
-	if (job->certificate.sha256.size > 0 || job->doubtful)
+	if (job->certificate.sha256.size > 0 || job->doubtful || job->risked)
 		return CERTQ__SETTLEMENT__SETTLE_IN_DOUBT;
 	return CERTQ__SETTLEMENT__SETTLE_NOT_ISSUED;
 }
@@ -112,7 +107,7 @@ void flow_fail(struct flow *f, struct job *job, const struct flow_failure *why)
 	r.code = codec_text(job->code);
 	r.event = why->event;
 	r.retryable = why->retryable;
-	if (f->settings.full_detail && text_is_clean(why->detail, 1024))
+	if (f->list != NULL && f->list->report_full_detail && text_is_clean(why->detail, 1024))
 		r.detail = codec_bytes(why->detail);
 	r.settle = settlement_of(job);
 	job->settle = r.settle;
@@ -149,6 +144,10 @@ void flow_give_back(struct flow *f, struct job *job, Certq__NackReason reason, i
 void flow_put_doubt(struct journal_change *c, const struct job *job)
 {
 	Journal__Doubt doubt = JOURNAL__DOUBT__INIT;
+	log_event(EV_CLAIM_IN_DOUBT, LV_JOB(job_id_view(job)), LV_VIEW("ca", job_ca(job)),
+		LV_HEX("spki", cc_view_of(job->spki_sha256, sizeof job->spki_sha256)),
+		LV_HEX("csr", cc_view_of(job->csr_sha256, sizeof job->csr_sha256)),
+		LV_TEXT("correlation", job->correlation));
 	doubt.ca = codec_bytes(job_ca(job));
 	doubt.spki_sha256 = codec_bytes(cc_view_of(job->spki_sha256, sizeof job->spki_sha256));
 	doubt.csr_sha256 = codec_bytes(cc_view_of(job->csr_sha256, sizeof job->csr_sha256));
@@ -157,30 +156,82 @@ void flow_put_doubt(struct journal_change *c, const struct job *job)
 	journal_change_doubt(c, job_id_view(job), &doubt);
 }
 
+void flow_put_claim_known(struct journal_change *c, const struct job *job)
+{
+	if (!job->risked)
+		journal_change_no_doubt(c, job_id_view(job), job_ca(job));
+}
+
 void flow_settle(struct flow *f, struct job *job, Certq__Settlement outcome)
 {
 	struct journal_change *c = flow_change(f);
+	if (outcome == CERTQ__SETTLEMENT__SETTLE_UNSPECIFIED ||
+		(outcome == CERTQ__SETTLEMENT__SETTLE_NOT_ISSUED && job->risked))
+		outcome = CERTQ__SETTLEMENT__SETTLE_IN_DOUBT;
 	flow_set_state(f, job, JOURNAL__JOB_STATE__STATE_SETTLING);
 	leases_set(f->leases, job, 0);
 	job->settle = outcome;
 	flow_put_record(c, job);
-	if (outcome != CERTQ__SETTLEMENT__SETTLE_NOT_ISSUED)
+	if (outcome == CERTQ__SETTLEMENT__SETTLE_IN_DOUBT)
 		flow_put_doubt(c, job);
-	flow_commit(f, job, c, on_result_recorded);
+	else
+		flow_put_claim_known(c, job);
+	flow_commit_step(f, job, c);
+}
+
+void flow_resolve(struct flow *f, struct job *job, const char *code)
+{
+	struct journal_change *c = flow_change(f);
+	flow_set_state(f, job, JOURNAL__JOB_STATE__STATE_SETTLING);
+	flow_set_deadline(job, clock_realtime_ms() + f->settings.watch_ms);
+	leases_set(f->leases, job, 0);
+	job->settle = CERTQ__SETTLEMENT__SETTLE_UNSPECIFIED;
+	if (code[0] != '\0')
+		job_set_code(job, cc_view_text(code), EV_PKCS_ISSUED_FAILURE);
+	flow_put_record(c, job);
+	flow_commit_step(f, job, c);
+}
+
+void flow_claim_failed(struct flow *f, struct job *job, const struct flow_failure *why)
+{
+	bool told = flow_is(job, JOURNAL__JOB_STATE__STATE_WATCH) ||
+		    (flow_is(job, JOURNAL__JOB_STATE__STATE_SETTLING) && !job->kept);
+	if (told)
+		flow_settle(f, job,
+			job->doubtful ? CERTQ__SETTLEMENT__SETTLE_IN_DOUBT
+				      : CERTQ__SETTLEMENT__SETTLE_NOT_ISSUED);
+	else
+		flow_fail(f, job, why);
+}
+
+void flow_end_in_doubt(struct flow *f, struct job *job)
+{
+	struct flow_failure why = {
+		.code = cc_view_text(job->code[0] != '\0' ? job->code : FLOW_IN_DOUBT),
+		.event = EV_CLAIM_IN_DOUBT,
+		.detail = cc_view_text("the CA cannot tell what became of the request")};
+	job->doubtful = true;
+	flow_claim_failed(f, job, &why);
+}
+
+void flow_set_winner(struct flow *f, struct job *job, const Certq__CertificateId *winner)
+{
+	cc_blob_free(&job->winner_sha256);
+	job->winner_sha256 = cc_blob_copy(codec_view(winner->cert_sha256));
+	job->winner_told_ms = clock_realtime_ms();
+	job->winner_generation = journal_generation(f->journal);
+	job->orphan_due = clock_boottime_ms() + f->settings.orphan_grace_ms;
 }
 
 void flow_orphan(struct flow *f, struct job *job, const Certq__CertificateId *winner)
 {
 	struct journal_change *c = flow_change(f);
 	flow_set_state(f, job, JOURNAL__JOB_STATE__STATE_ORPHAN);
-	if (winner != NULL) {
-		cc_blob_free(&job->winner_sha256);
-		job->winner_sha256 = cc_blob_copy(codec_view(winner->cert_sha256));
-		job->winner_told_ms = clock_realtime_ms();
-		job->winner_generation = journal_generation(f->journal);
-	}
+	job->settle = CERTQ__SETTLEMENT__SETTLE_UNSPECIFIED;
+	if (winner != NULL)
+		flow_set_winner(f, job, winner);
 	flow_put_record(c, job);
-	flow_commit(f, job, c, on_result_recorded);
+	flow_commit_step(f, job, c);
 }
 
 /* ---- over ---- */
@@ -188,7 +239,7 @@ void flow_orphan(struct flow *f, struct job *job, const Certq__CertificateId *wi
 static void on_ended(struct flow *f, struct job *job, cc_err err)
 {
 	if (err != CC_OK)
-		fatal(f, err);
+		f->events->fatal(f->arg, err);
 	else
 		flow_drop(f, job);
 }
@@ -222,7 +273,7 @@ void flow_end(struct flow *f, struct job *job, const char *outcome)
 {
 	uint8_t digest[SHA256_SIZE];
 	Journal__DoneJob done = JOURNAL__DONE_JOB__INIT;
-	int64_t own_end = job->not_after_s * 1000;
+	int64_t own_end = 0;
 	log_event(end_event(job), LV_JOB(job_id_view(job)), LV_TEXT("outcome", outcome),
 		LV_TEXT("code", job->code), LV_TEXT("kind", job_kind_text(job->kind)),
 		LV_VIEW("ca", job_ca(job)), LV_TEXT("correlation", job->correlation));
@@ -231,6 +282,8 @@ void flow_end(struct flow *f, struct job *job, const char *outcome)
 		flow_drop(f, job);
 		return;
 	}
+	/* the keyvault has taken this job, so its end can be believed */
+	own_end = job->not_after_s * 1000;
 	flow_set_state(f, job,
 		job->success ? JOURNAL__JOB_STATE__STATE_DONE : JOURNAL__JOB_STATE__STATE_FAILED);
 	hash_sha256(cc_blob_view(&job->result), digest);
@@ -266,11 +319,18 @@ static cc_err set_leaf(X509 *cert, cc_view der, struct job *job)
 	const unsigned char *content = NULL;
 	cc_err err = CC_OK;
 	ENSURE(issuer_size > 0, cc_fail_openssl("a certificate's issuer"));
+	ENSURE(issuer_size <= ISSUER_MAX,
+		cc_fail(CC_TOO_LARGE,
+			"the issuer of the CA's certificate has %d bytes, %d are allowed",
+			issuer_size, ISSUER_MAX));
 	/* the content octets as they are in the DER, a leading zero included */
 	copy = ASN1_INTEGER_dup(serial);
 	number_size = copy == NULL ? -1 : i2d_ASN1_INTEGER(copy, NULL);
-	ENSURE(number_size > 2 && number_size < 64,
-		cc_fail_openssl("a certificate's serial number"));
+	ENSURE(number_size > 2, cc_fail_openssl("a certificate's serial number"));
+	ENSURE(number_size <= 2 + SERIAL_MAX,
+		cc_fail(CC_TOO_LARGE,
+			"the serial number of the CA's certificate has %d bytes, %d are allowed",
+			number_size - 2, SERIAL_MAX));
 	number = cc_alloc((size_t)number_size);
 	at = number;
 	i2d_ASN1_INTEGER(copy, &at);

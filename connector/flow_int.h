@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include "base/crashpoint.h"
 #include "connector/decisions.h"
 #include "connector/flow.h"
 #include "connector/job_table.h"
@@ -16,6 +17,7 @@
 
 #define FLOW_APPROVALS         64
 #define FLOW_RESULTS_IN_FLIGHT 32
+#define FLOW_SLOW_POLL         60 /* WATCH polls so many times more seldom than poll_min */
 
 struct flow_approval { /* how often a job was given back for an operator's approval */
 	uint8_t job_id[JOB_ID_SIZE];
@@ -37,6 +39,7 @@ struct flow {
 	struct ca_clients *cas;
 	struct session *session;
 	Vault__PublicList *list;
+	struct expiries *expiries;
 	struct loop_timer
 		*soon; /* claims to be flushed, credit to be raised, the end to be noticed */
 	struct loop_timer *relist;
@@ -45,6 +48,11 @@ struct flow {
 	unsigned suspects; /* calls of jobs that were there when a keyvault died */
 	uint64_t outcomes[FLOW_OUTCOMES];
 	bool ending, stopping, draining, room_told;
+	bool resumed;          /* this process has had a session: the queue knows of its life */
+	int64_t orphans_since; /* boottime */
+	int64_t parks_since;   /* boottime: the second in which `parks` were sent */
+	unsigned parks;
+	unsigned orphans_revoked;
 };
 
 /* ---- references: one for each call and commit ---- */
@@ -64,9 +72,12 @@ void flow_ref_cancel(struct flow_ref *ref);
 
 /* The state, without its step: before the commit that records it. */
 void flow_set_state(struct flow *f, struct job *job, Journal__JobState state);
+/* In realtime, which the journal has: the deadline that the state's row leaves open. */
+void flow_set_deadline(struct job *job, int64_t at_ms);
 /* The state and its step. */
 void flow_enter(struct flow *f, struct job *job, Journal__JobState state);
-/* The step of the present state, unless something of the job is under way. */
+/* The step of the present state, unless something of the job is under way; a job that is given back only
+ * says so. */
 void flow_step(struct flow *f, struct job *job);
 /* The step again, after the back-off of its state or `at_least_ms`. */
 void flow_retry(struct flow *f, struct job *job, int64_t at_least_ms);
@@ -83,10 +94,11 @@ void flow_soon(struct flow *f);
 struct journal_change *flow_change(struct flow *f);
 /* The job's record as it is now. */
 void flow_put_record(struct journal_change *c, struct job *job);
-/* Commits, then `fn`; a failed commit of a change that may not be lost ends the process (`fn` NULL
- * does nothing more). */
+/* Commits, then `fn`; without a job to tell, a failed commit ends the process. */
 void flow_commit(struct flow *f, struct job *job, struct journal_change *c,
 	void (*fn)(struct flow *f, struct job *job, cc_err err));
+/* Commits, then the step of the state that the job is in by then; a failed commit ends the process. */
+void flow_commit_step(struct flow *f, struct job *job, struct journal_change *c);
 /* What the journal has of a replayed job and memory has not. */
 cc_err flow_load(struct flow *f, struct job *job, enum journal_part part, cc_blob *to) CC_MUST_USE;
 
@@ -106,18 +118,56 @@ void flow_fail(struct flow *f, struct job *job, const struct flow_failure *why);
 void flow_succeed(struct flow *f, struct job *job, const Certq__ResultBundle *bundle);
 void flow_give_back(struct flow *f, struct job *job, Certq__NackReason reason, int64_t delay_ms,
 	bool count_attempt, bool exclude_me);
-/* The claim is to be settled; UNSPECIFIED: nobody knows what became of it, so the job is kept. */
+/* The claim is settled so: SETTLING, until the queue has it. */
 void flow_settle(struct flow *f, struct job *job, Certq__Settlement outcome);
+/* It is to be known what became of the claim: SETTLING, which asks the CA.  `code`: what the producer is
+ * told, should the queue still wait for us; empty: as before. */
+void flow_lose_claim(struct flow *f, struct job *job); /* verdict.c: the queue takes it from us */
+void flow_resolve(struct flow *f, struct job *job, const char *code);
+/* There will be no certificate, or none that can be delivered: a failure while the queue waits for us, else
+ * only the claim is settled, by what job->doubtful says. */
+void flow_claim_failed(struct flow *f, struct job *job, const struct flow_failure *why);
+/* Nobody can tell what became of the claim. */
+void flow_end_in_doubt(struct flow *f, struct job *job);
+#define FLOW_IN_DOUBT     "ca_in_doubt"
+#define FLOW_PENDING_LOST "ca_pending_lost" /* a pending request that cannot be asked about */
+#define FLOW_PENDING_OVER "pending_deadline"
+/* Who has won in our place, as the queue says now. */
+void flow_set_winner(struct flow *f, struct job *job, const Certq__CertificateId *winner);
 /* A certificate that the queue has no use for. */
 void flow_orphan(struct flow *f, struct job *job, const Certq__CertificateId *winner);
 /* Over: header into `done`, out of the table. */
 void flow_end(struct flow *f, struct job *job, const char *outcome);
 /* A CA may have made a certificate that nobody can tell of. */
 void flow_put_doubt(struct journal_change *c, const struct job *job);
+/* It is known after all, unless an earlier request is still in doubt. */
+void flow_put_claim_known(struct journal_change *c, const struct job *job);
+void flow_put_certificate(const struct job *job, Certq__CertificateId *to);
 /* The certificate id of the chain's leaf, into the job.  CC_MISMATCH: its key is not the job's. */
 cc_err flow_read_leaf(cc_view der, struct job *job) CC_MUST_USE;
 #define FLOW_KEY_MISMATCH                                                                          \
 	"key_mismatch" /* the code of such a job: its certificate is nobody's orphan */
+
+/* ---- what a CA has, or may have: ask.c, told.c ---- */
+
+void flow_ask_find(struct flow *f, struct job *job, struct ca_client *ca);
+/* Poll or withdraw; the cookie must be in the job or the journal. */
+void flow_ask_pending(struct flow *f, struct job *job, Vault__OrderOp op);
+bool flow_has_cookie(struct flow *f, struct job *job);
+bool flow_can_find(const struct ca_client *ca);
+void flow_take_told(struct flow *f, struct job *job, const Ca__CaAnswer *answer);
+void flow_take_no_order(struct flow *f, struct job *job); /* the keyvault refuses to give one */
+void flow_take_issued(struct flow *f, struct job *job, const Ca__CaAnswer *answer);
+void flow_take_pending(struct flow *f, struct job *job, const Ca__CaAnswer *answer);
+/* Earlier holders' claims first, then INTENT (step_prior.c). */
+void flow_ask_prior(struct flow *f, struct job *job);
+/* Has it a runner here, and is it not suspended? */
+bool flow_ca_is_usable(const struct flow *f, cc_view name);
+/* It gave a certificate for another key: nothing new is asked of it. */
+void flow_suspend_ca(struct flow *f, struct job *job);
+void flow_watch(struct flow *f, struct job *job); /* step_pending.c: until watch_until_ms */
+/* The pending request cannot be taken back. */
+void flow_watch_pending(struct flow *f, struct job *job);
 
 /* ---- what came ---- */
 
@@ -125,8 +175,19 @@ void flow_take_delivery(struct flow *f, Certq__Job *delivery);           /* inta
 void flow_take_verdict(struct flow *f, const struct session_verdict *v); /* verdict.c */
 void flow_take_claim_ack(struct flow *f, const Certq__ClaimAck *ack);    /* step_claim.c */
 void flow_take_settle_ack(struct flow *f, const Certq__SettleAck *ack);  /* step_settle.c */
-void flow_take_nack_ack(struct flow *f, const Certq__NackAck *ack);      /* step_simple.c */
-void flow_take_result_ack(struct flow *f, const Certq__ResultAck *ack);  /* result_ack.c */
+void flow_take_risk_told(
+	struct flow *f, struct job *job, Certq__SettleVerdict verdict); /* step_submit.c */
+void flow_take_parked(struct flow *f, struct job *job);                 /* step_pending.c */
+void flow_take_orphan_ack(
+	struct flow *f, struct job *job, const Certq__ResultAck *ack); /* step_orphan.c */
+void flow_take_orphan_verdict(
+	struct flow *f, struct job *job, const struct session_verdict *v); /* step_orphan.c */
+void flow_take_nack_ack(struct flow *f, const Certq__NackAck *ack);        /* step_simple.c */
+void flow_take_result_ack(struct flow *f, const Certq__ResultAck *ack);    /* result_ack.c */
+/* Not too many are under way, those of orphans counted (step_send.c). */
+bool flow_has_room_for_result(struct flow *f);
+/* A result that the queue does not know: waits for another generation of its store, as long as it may. */
+void flow_hold(struct flow *f, struct job *job); /* result_ack.c */
 /* An answer of the keyvault other than OK, about a job that has no claim yet. */
 void flow_take_refusal(
 	struct flow *f, struct job *job, const Vault__VaultAnswer *answer); /* refusal.c */

@@ -42,8 +42,17 @@ void flow_set_state(struct flow *f, struct job *job, Journal__JobState state)
 	job->state = state;
 	job->attempts = 0;
 	job->sent = false;
-	job->deadline_ms = limit == 0 ? 0 : clock_realtime_ms() + limit;
+	job->deadline_due = limit == 0 ? 0 : clock_boottime_ms() + limit;
+	job->deadline_ms = 0;
 	flow_soon(f); /* it may have freed a place */
+}
+
+/* It waits by boottime: a realtime that is set does not end it. */
+void flow_set_deadline(struct job *job, int64_t at_ms)
+{
+	int64_t left = at_ms - clock_realtime_ms();
+	job->deadline_ms = at_ms;
+	job->deadline_due = clock_boottime_ms() + (left > 0 ? left : 0);
 }
 
 void flow_enter(struct flow *f, struct job *job, Journal__JobState state)
@@ -70,23 +79,31 @@ static bool past_deadline(struct flow *f, struct job *job)
 		.event = EV_PKCS_ISSUED_FAILED_ATTEMPT,
 		.retryable = true,
 	};
-	if (job->deadline_ms == 0 || clock_realtime_ms() < job->deadline_ms)
+	if (job->deadline_due == 0 || clock_boottime_ms() < job->deadline_due)
 		return false;
 	switch (job_rule(job->state)->at_deadline) {
 	case DEADLINE_GIVE_BACK:
-		if (job->nack.reason != 0)
-			return false;
 		flow_give_back(f, job, CERTQ__NACK_REASON__NACK_BUSY, 60 * 1000, true, false);
 		return true;
 	case DEADLINE_FAIL:
 		if (job->doubtful)
-			flow_settle(f, job, CERTQ__SETTLEMENT__SETTLE_UNSPECIFIED);
+			flow_resolve(f, job, ca_code);
 		else
 			flow_fail(f, job, &why);
 		return true;
-	case DEADLINE_KEEP:
+	case DEADLINE_TELL:
 		keep_told(job, "the time of this state is over; it is tried on");
 		return false;
+	case DEADLINE_WITHDRAW:
+		if (!job->kept) /* a restart: first the queue */
+			return false;
+		flow_resolve(f, job, FLOW_PENDING_OVER);
+		return true;
+	case DEADLINE_DOUBT:
+		if (!f->resumed || job->settle != CERTQ__SETTLEMENT__SETTLE_UNSPECIFIED)
+			return false;
+		flow_end_in_doubt(f, job);
+		return true;
 	case DEADLINE_NONE:
 		return false;
 	}
@@ -95,11 +112,11 @@ static bool past_deadline(struct flow *f, struct job *job)
 
 void flow_step(struct flow *f, struct job *job)
 {
-	if (job->holds > 0 || f->ending || past_deadline(f, job))
+	if (f->ending)
 		return;
-	if (job->nack.reason != 0)
+	if (job->nack.reason != 0) /* whatever is under way does not matter any more */
 		step_give_back(f, job);
-	else
+	else if (job->holds == 0 && !past_deadline(f, job))
 		job_rule(job->state)->step(f, job);
 }
 
@@ -160,19 +177,24 @@ void flow_commit(struct flow *f, struct job *job, struct journal_change *c,
 	journal_commit(c, on_committed, ref);
 }
 
+static void on_recorded(struct flow *f, struct job *job, cc_err err)
+{
+	if (err != CC_OK)
+		f->events->fatal(f->arg, err);
+	else
+		flow_step(f, job);
+}
+
+void flow_commit_step(struct flow *f, struct job *job, struct journal_change *c)
+{
+	flow_commit(f, job, c, on_recorded);
+}
+
 cc_err flow_load(struct flow *f, struct job *job, enum journal_part part, cc_blob *to)
 {
 	if (to->size > 0 || !job->durable)
 		return CC_OK;
 	return journal_get_blob(f->journal, job_id_view(job), part, to);
-}
-
-/* ---- kept ---- */
-
-void step_keep(struct flow *f, struct job *job)
-{
-	(void)f;
-	keep_told(job, "it waits for a decision");
 }
 
 void step_none(struct flow *f, struct job *job)

@@ -7,13 +7,13 @@
  */
 #include "connector/identity.h"
 
+#include "base/clock.h"
 #include "base/conf.h"
 #include "base/file.h"
 #include "base/text.h"
 #include <openssl/pem.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { CERTIFICATE_FILE_MAX = 256 * 1024 };
@@ -30,33 +30,38 @@ static const struct conf_key keys[] = {
 		"wss://host:port of the queue"},
 };
 
-cc_err identity_parse_url(cc_view url, char **ret_host, uint16_t *ret_port)
+cc_err identity_parse_address(cc_view rest, char **ret_host, uint16_t *ret_port)
 {
-	static const char scheme[] = "wss://";
-	cc_view rest = CC_VIEW_NONE, host = CC_VIEW_NONE;
+	cc_view host = CC_VIEW_NONE;
 	uint64_t port = 0;
-	size_t colon;
+	size_t colon = rest.size;
 	cc_err err = CC_OK;
-	ENSURE(text_is_clean(url, 512) && url.size > sizeof scheme - 1 &&
-			cc_view_equal(
-				cc_view_part(url, 0, sizeof scheme - 1), cc_view_text(scheme)),
-		cc_fail(CC_CONFIG, "queue_url does not begin with wss://"));
-	rest = cc_view_part(url, sizeof scheme - 1, url.size);
-	colon = rest.size;
 	while (colon > 0 && rest.data[colon - 1] != ':')
 		colon--;
-	ENSURE(colon > 1, cc_fail(CC_CONFIG, "queue_url has no port"));
+	ENSURE(colon > 1, cc_fail(CC_CONFIG, "the address has no port"));
 	ENSURE(text_to_u64(cc_view_part(rest, colon, rest.size), 1, 65535, &port) == CC_OK,
-		cc_fail(CC_CONFIG, "queue_url has no port that can be"));
+		cc_fail(CC_CONFIG, "the address has no port that can be"));
 	host = cc_view_part(rest, 0, colon - 1);
 	if (host.size > 2 && host.data[0] == '[' && host.data[host.size - 1] == ']')
 		host = cc_view_part(host, 1, host.size - 2);
 	ENSURE(host.size > 0 && text_is_token(host, 253),
-		cc_fail(CC_CONFIG, "queue_url names no host that can be"));
+		cc_fail(CC_CONFIG, "the address names no host that can be"));
 	*ret_host = cc_strndup(host);
 	*ret_port = (uint16_t)port;
 out:
 	return err;
+}
+
+cc_err identity_parse_url(cc_view url, char **ret_host, uint16_t *ret_port)
+{
+	static const char scheme[] = "wss://";
+	size_t skip = sizeof scheme - 1;
+	if (!text_is_clean(url, 512) ||
+		!cc_view_equal(cc_view_part(url, 0, skip), cc_view_text(scheme)))
+		return cc_fail(CC_CONFIG, "queue_url does not begin with wss://");
+	if (identity_parse_address(cc_view_part(url, skip, url.size), ret_host, ret_port) != CC_OK)
+		return cc_fail_in(CC_CONFIG, "queue_url");
+	return CC_OK;
 }
 
 static cc_err read_not_after(const char *path, int64_t *ret)
@@ -64,15 +69,16 @@ static cc_err read_not_after(const char *path, int64_t *ret)
 	cc_blob pem = CC_BLOB_NONE;
 	BIO *bio = NULL;
 	X509 *cert = NULL;
-	struct tm when;
+	int64_t when;
 	cc_err err = CC_OK;
 	TRY(file_read(path, FILE_CONFIG, CERTIFICATE_FILE_MAX, &pem));
 	bio = BIO_new_mem_buf(pem.data, (int)pem.size);
 	ENSURE(bio != NULL, cc_fail_openssl(path));
 	cert = PEM_read_bio_X509(bio, NULL, NULL, NULL);
-	ENSURE(cert != NULL && ASN1_TIME_to_tm(X509_get0_notAfter(cert), &when) == 1,
-		cc_fail_openssl(path));
-	*ret = (int64_t)timegm(&when);
+	ENSURE(cert != NULL, cc_fail_openssl(path));
+	when = clock_asn1_s(X509_get0_notAfter(cert));
+	ENSURE(when >= 0, cc_fail(CC_CONFIG, "%s: its end cannot be told", path));
+	*ret = when;
 out:
 	X509_free(cert);
 	BIO_free(bio);
@@ -82,13 +88,17 @@ out:
 
 static cc_err check_files(struct identity *id)
 {
-	int64_t queue_ca_end = 0;
 	int fd = -1;
 	cc_err err = CC_OK;
 	TRY(file_open(id->key_path, FILE_SECRET, &fd));
 	TRY(read_not_after(id->chain_path, &id->not_after_s));
-	TRY(read_not_after(id->queue_ca_path, &queue_ca_end));
+	TRY(read_not_after(id->queue_ca_path, &id->queue_ca_not_after_s));
 out:
+	if (err == CC_NOT_FOUND) /* to the caller that would mean "not enrolled" */
+		err = cc_fail(CC_CONFIG,
+			"%s, and identity.yaml says that this connector is enrolled: put the file "
+			"back, or enroll again",
+			cc_err_detail(err));
 	if (fd >= 0)
 		close(fd);
 	return err;

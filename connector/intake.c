@@ -9,6 +9,8 @@
 #include "proto/job.h"
 #include <stdlib.h>
 
+enum { UNREADABLE_MS = 60 * 1000 };
+
 static bool read_kind(const Certq__JobDocument *document, enum job_kind *ret)
 {
 	switch (document->kind_case) {
@@ -138,10 +140,12 @@ static void take_new(struct flow *f, Certq__Job *delivery)
 	cc_err err = journal_get_done(f->journal, job_id_view(job), &done);
 	if (err == CC_OK && done->state == JOURNAL__JOB_STATE__STATE_DONE) {
 		answer_again(f, job, done);
-	} else {
-		if (err == CC_OK)
-			job->doubtful = earlier_run_doubtful(done);
+	} else if (err == CC_OK || err == CC_NOT_FOUND) {
+		job->doubtful = err == CC_OK && earlier_run_doubtful(done);
 		begin(f, job);
+	} else { /* it may have been done */
+		log_event(EV_JOB_REFUSED_HERE, LV_JOB(job_id_view(job)), LV_ERR(err));
+		flow_give_back(f, job, CERTQ__NACK_REASON__NACK_BUSY, UNREADABLE_MS, false, false);
 	}
 	codec_free(done);
 }
@@ -157,6 +161,20 @@ static void take_lease(struct flow *f, struct job *job, const Certq__Job *delive
 	leases_set(f->leases, job, delivery->lease_ms);
 }
 
+/* What an earlier attempt left.  A certificate may be ours or, found by mistake, another's: the CA is asked
+ * first what it has for us. */
+static void forget_attempt(struct job *job)
+{
+	job->doubtful = job->doubtful || job->certificate.sha256.size > 0;
+	job_set_certificate(job, CC_VIEW_NONE, CC_VIEW_NONE, CC_VIEW_NONE);
+	job_set_code(job, CC_VIEW_NONE, 0);
+	cc_blob_free(&job->winner_sha256);
+	job->settle = CERTQ__SETTLEMENT__SETTLE_UNSPECIFIED;
+	job->watch_until_ms = 0;
+	job->withdrawals = 0;
+	job->keep_told = false;
+}
+
 /* A claim of the old epoch that is known to be empty is told before the new one is made. */
 static void claim_again(struct flow *f, struct job *job, const Certq__Job *delivery)
 {
@@ -164,8 +182,7 @@ static void claim_again(struct flow *f, struct job *job, const Certq__Job *deliv
 		job->settle != CERTQ__SETTLEMENT__SETTLE_UNSPECIFIED)
 		step_settle(f, job);
 	take_lease(f, job, delivery);
-	job->settle = CERTQ__SETTLEMENT__SETTLE_UNSPECIFIED;
-	job->keep_told = false;
+	forget_attempt(job);
 	step_record_intent(f, job);
 }
 
@@ -175,17 +192,23 @@ static void take_again(struct flow *f, struct job *job, Certq__Job *delivery)
 	case JOURNAL__JOB_STATE__STATE_RECEIVED:
 		job->nack.reason = CERTQ__NACK_REASON__NACK_UNSPECIFIED;
 		take_lease(f, job, delivery);
+		if (job->holds > 0)
+			break; /* the keyvault has the document: that one is done, under this lease */
 		codec_free(job->delivery);
 		job->delivery = delivery;
-		flow_step(f, job);
+		job->asks_prior = false;
+		job->prior_at = 0;
+		flow_set_state(f, job, JOURNAL__JOB_STATE__STATE_RECEIVED);
+		begin(f, job);
 		return;
 	case JOURNAL__JOB_STATE__STATE_INTENT:
 	case JOURNAL__JOB_STATE__STATE_CLAIMED:
 	case JOURNAL__JOB_STATE__STATE_SETTLING:
+	case JOURNAL__JOB_STATE__STATE_WATCH:
+		/* what is under way ends first, under its own epoch: this lease runs out, and the job
+		 * comes again */
 		if (job->holds == 0)
 			claim_again(f, job, delivery);
-		else
-			job->epoch = delivery->epoch; /* what is under way goes on for this lease */
 		break;
 	case JOURNAL__JOB_STATE__STATE_READY_TO_SEND:
 		take_lease(f, job, delivery);

@@ -36,6 +36,7 @@ static void free_job(struct job *job)
 	free(job->settle_ca);
 	free(job->correlation);
 	free(job->code);
+	free(job->reference);
 	codec_free(job->delivery);
 	cc_blob_free(&job->csr);
 	cc_blob_free(&job->ticket);
@@ -82,6 +83,7 @@ struct job *jobs_add(struct jobs *t, cc_view job_id)
 	memcpy(job->id, job_id.data, JOB_ID_SIZE);
 	job->correlation = cc_strdup("");
 	job->code = cc_strdup("");
+	job->reference = cc_strdup("");
 	job->next = t->bucket[at];
 	t->bucket[at] = job;
 	t->count++;
@@ -197,31 +199,6 @@ void job_forget_delivery(struct job *job)
 	job->delivery = NULL;
 }
 
-/* A settlement that is known has a name in `code` of a SETTLING record. */
-static const char *const settle_codes[] = {
-	[CERTQ__SETTLEMENT__SETTLE_NOT_ISSUED] = "not_issued",
-	[CERTQ__SETTLEMENT__SETTLE_IN_DOUBT] = "in_doubt",
-};
-
-static const char *code_of(const struct job *job)
-{
-	if (job->state != JOURNAL__JOB_STATE__STATE_SETTLING)
-		return job->code;
-	if (job->settle == CERTQ__SETTLEMENT__SETTLE_NOT_ISSUED ||
-		job->settle == CERTQ__SETTLEMENT__SETTLE_IN_DOUBT)
-		return settle_codes[job->settle];
-	return "";
-}
-
-static Certq__Settlement settle_of(cc_view code)
-{
-	if (text_equal(code, settle_codes[CERTQ__SETTLEMENT__SETTLE_NOT_ISSUED]))
-		return CERTQ__SETTLEMENT__SETTLE_NOT_ISSUED;
-	if (text_equal(code, settle_codes[CERTQ__SETTLEMENT__SETTLE_IN_DOUBT]))
-		return CERTQ__SETTLEMENT__SETTLE_IN_DOUBT;
-	return CERTQ__SETTLEMENT__SETTLE_UNSPECIFIED;
-}
-
 void job_record(const struct job *job, ProtobufCBinaryData cas[JOB_CAS_MAX], Journal__OpenJob *ret)
 {
 	Journal__OpenJob r = JOURNAL__OPEN_JOB__INIT;
@@ -238,6 +215,10 @@ void job_record(const struct job *job, ProtobufCBinaryData cas[JOB_CAS_MAX], Jou
 	r.csr_sha256 = codec_bytes(cc_view_of(job->csr_sha256, sizeof job->csr_sha256));
 	r.spki_sha256 = codec_bytes(cc_view_of(job->spki_sha256, sizeof job->spki_sha256));
 	r.deadline_ms = job->deadline_ms;
+	r.watch_until_ms = job->watch_until_ms;
+	r.settle = (uint32_t)job->settle;
+	r.risked = job->risked;
+	r.reference = codec_text(job->reference);
 	r.next_due_ms = job->next_due_ms;
 	r.created_ms = job->created_ms;
 	r.correlation_id = codec_text(job->correlation);
@@ -256,7 +237,7 @@ void job_record(const struct job *job, ProtobufCBinaryData cas[JOB_CAS_MAX], Jou
 	r.hold_generation = job->hold_generation;
 	r.n_cas = job->ca_count;
 	r.cas = cas;
-	r.code = codec_text(code_of(job));
+	r.code = codec_text(job->code);
 	r.event = job->event;
 	*ret = r;
 }
@@ -311,8 +292,11 @@ cc_err job_from_record(struct job *job, const Journal__OpenJob *r)
 		cc_fail(CC_CORRUPT, "a journal record is in state %d", (int)r->state));
 	ENSURE(text_equal(codec_view(r->kind), kind_texts[JOB_KIND_ISSUE]),
 		cc_fail(CC_CORRUPT, "a journal record is of an unknown kind"));
+	ENSURE(r->settle <= CERTQ__SETTLEMENT__SETTLE_IN_DOUBT,
+		cc_fail(CC_CORRUPT, "a journal record has settlement %u", r->settle));
 	ENSURE(text_is_clean(codec_view(r->correlation_id), 256) &&
-			text_is_clean(codec_view(r->code), 64),
+			text_is_clean(codec_view(r->code), 64) &&
+			text_is_clean(codec_view(r->reference), JOB_REFERENCE_MAX),
 		cc_fail(CC_CORRUPT, "a journal record holds text that is not clean"));
 	TRY(copy_fixed(r->txid, job->txid, sizeof job->txid));
 	TRY(copy_fixed(r->csr_sha256, job->csr_sha256, sizeof job->csr_sha256));
@@ -327,10 +311,16 @@ cc_err job_from_record(struct job *job, const Journal__OpenJob *r)
 	job->state = r->state;
 	job->durable = true;
 	job->replayed = true;
-	job->doubtful = true; /* nobody knows what was sent before the restart */
+	/* nobody knows what was sent before the restart, unless the certificate is here, or the claim at this CA
+	 * could not be made yet */
+	job->doubtful = r->state != JOURNAL__JOB_STATE__STATE_ISSUED && r->settle_ca.len == 0;
 	job->epoch = r->epoch;
 	job->run = r->run;
 	job->deadline_ms = r->deadline_ms;
+	job->watch_until_ms = r->watch_until_ms;
+	job->risked = r->risked;
+	free(job->reference);
+	job->reference = cc_strndup(codec_view(r->reference));
 	job->next_due_ms = r->next_due_ms;
 	job->created_ms = r->created_ms;
 	free(job->correlation);
@@ -346,8 +336,7 @@ cc_err job_from_record(struct job *job, const Journal__OpenJob *r)
 	job->hold_until_ms = r->hold_until_ms;
 	job->hold_generation = r->hold_generation;
 	job_set_code(job, codec_view(r->code), r->event);
-	if (job->state == JOURNAL__JOB_STATE__STATE_SETTLING)
-		job->settle = settle_of(codec_view(r->code));
+	job->settle = (Certq__Settlement)r->settle;
 out:
 	return err;
 }

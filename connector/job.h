@@ -16,6 +16,9 @@
 #include "certq/v1/envelope.pb-c.h"
 #include "journal/v1/journal.pb-c.h"
 
+/* As long as the queue takes it. */
+#define JOB_REFERENCE_MAX 128
+
 enum job_kind { JOB_KIND_ISSUE, JOB_KIND_REWRAP, JOB_KIND_REVOKE, JOB_KIND_CHAIN };
 
 /* What is known of a certificate, in clear beside every result that has one. */
@@ -40,6 +43,12 @@ struct job {
 	bool sent;         /* claim, result, nack or settlement went out in this session */
 	bool doubtful;     /* a CA may have made a certificate that nobody told us of */
 	bool was_doubtful; /* before the submit that is under way */
+	bool risked;    /* durable: the CA was asked anew although an earlier request is in doubt */
+	bool risk_told; /* the queue has that doubt */
+	bool cannot_find; /* the CA has said that it cannot tell what became of the request */
+	unsigned cookies_refused; /* in a row */
+	unsigned withdrawals;     /* asked for */
+	bool parked;              /* the queue has the Park of this session */
 	unsigned orders_refused;
 	bool dropped;   /* out of the table; freed when `holds` is 0 */
 	bool keep_told; /* EV_JOB_KEPT was logged */
@@ -47,13 +56,16 @@ struct job {
 	unsigned attempts;     /* of the present state */
 	unsigned vault_deaths; /* keyvaults that died while they had it */
 	unsigned not_sent;     /* in a row, at the present CA */
-	int64_t deadline_ms;   /* of the present state, realtime; 0: none */
+	int64_t deadline_due;  /* of the present state, boottime; 0: none */
+	int64_t deadline_ms;   /* the same in realtime, where the journal has it; 0: nowhere */
 	int64_t created_ms;
 	int64_t lease_ms;  /* 0: no lease (claimed, or not leased) */
 	int64_t lease_due; /* when to extend */
 
 	/* as delivered; gone once the keyvault has answered for good */
 	Certq__Job *delivery;
+	bool asks_prior; /* the keyvault has answered; earlier holders' claims are asked about */
+	size_t prior_at; /* which of them */
 
 	/* what the keyvault and the CA gave */
 	cc_blob csr, ticket, order; /* the order is a packed SignedDocument, for the submit */
@@ -63,9 +75,12 @@ struct job {
 	size_t ca_count, ca_at;
 	char *settle_ca; /* an earlier CA whose claim has to be settled NOT_ISSUED first */
 	int64_t finish_by_s;
-	cc_blob chain;       /* packed CertificateList */
-	cc_blob cookie;      /* of a request that is pending at the CA */
-	int64_t next_due_ms; /* realtime, when to ask that CA again */
+	cc_blob chain;          /* packed CertificateList */
+	cc_blob cookie;         /* of a request that is pending at the CA */
+	char *reference;        /* the CA's id of that request, for people; never NULL */
+	int64_t next_due_ms;    /* realtime, when to ask that CA again */
+	int64_t poll_due;       /* the same in boottime */
+	int64_t watch_until_ms; /* realtime; 0: what is told of the claim is the end */
 	struct job_certificate certificate;
 
 	/* how it ends */
@@ -77,6 +92,8 @@ struct job {
 	Certq__Settlement settle; /* SETTLING: what is told; UNSPECIFIED: nobody knows yet */
 	cc_blob winner_sha256;
 	int64_t winner_told_ms;
+	bool orphan_counted; /* against orphan_max_per_hour */
+	int64_t orphan_due;  /* boottime, when the queue is asked again about the winner */
 	uint64_t winner_generation;
 	int64_t hold_until_ms; /* RESULT that the queue does not know: offered again until then */
 	uint64_t hold_generation; /* plus one; 0: it is not held */

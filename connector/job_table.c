@@ -1,9 +1,8 @@
 /*
  * The heart of the connector: one row for each state.
  *
- * PENDING, SETTLING with an unknown outcome, WATCH and ORPHAN wait for what only the CA's operator, or
- * ours, can decide: such a job is kept, with an event, and never dropped.  CLAIMED is INTENT on the
- * disk: the claim is the queue's record.
+ * ARCHITECTURE.md ("States and restarts") says the same in words.  CLAIMED is INTENT on the disk: the claim is
+ * the queue's record.  What waits for a CA's operator, or only clears up, takes no place.
  */
 #include "connector/job_table.h"
 
@@ -23,15 +22,15 @@ static const struct job_rule rules[] = {
 	STATE(RECEIVED)      = { "received",      step_begin,   RESTART_NEVER,  RETRY_VAULT, 30 * MINUTE, DEADLINE_GIVE_BACK, true  },
 	STATE(INTENT)        = { "intent",        step_claim,   RESTART_LIST,   RETRY_QUEUE,  2 * HOUR,   DEADLINE_NONE,      true  },
 	STATE(CLAIMED)       = { "claimed",       step_submit,  RESTART_LIST,   RETRY_CA,     2 * HOUR,   DEADLINE_FAIL,      true  },
-	STATE(PENDING)       = { "pending",       step_keep,    RESTART_KEEP,   RETRY_NONE,   7 * DAY,    DEADLINE_NONE,      false },
-	STATE(ISSUED)        = { "issued",        step_finish,  RESTART_AGAIN,  RETRY_VAULT, 30 * MINUTE, DEADLINE_KEEP,      true  },
-	STATE(RESULT)        = { "result",        step_send,    RESTART_AGAIN,  RETRY_QUEUE,  7 * DAY,    DEADLINE_KEEP,      true  },
-	STATE(SETTLING)      = { "settling",      step_settle,  RESTART_AGAIN,  RETRY_QUEUE,  0,          DEADLINE_NONE,      false },
-	STATE(WATCH)         = { "watch",         step_keep,    RESTART_KEEP,   RETRY_NONE,   0,          DEADLINE_NONE,      false },
-	STATE(ORPHAN)        = { "orphan",        step_keep,    RESTART_KEEP,   RETRY_NONE,   0,          DEADLINE_NONE,      false },
+	STATE(PENDING)       = { "pending",       step_pending, RESTART_LIST,   RETRY_CA,     0,          DEADLINE_WITHDRAW,  false },
+	STATE(ISSUED)        = { "issued",        step_finish,  RESTART_AGAIN,  RETRY_VAULT, 30 * MINUTE, DEADLINE_TELL,      true  },
+	STATE(RESULT)        = { "result",        step_send,    RESTART_AGAIN,  RETRY_QUEUE,  7 * DAY,    DEADLINE_TELL,      true  },
+	STATE(SETTLING)      = { "settling",      step_settle,  RESTART_AGAIN,  RETRY_QUEUE,  0,          DEADLINE_DOUBT,     false },
+	STATE(WATCH)         = { "watch",         step_watch,   RESTART_AGAIN,  RETRY_CA,     0,          DEADLINE_DOUBT,     false },
+	STATE(ORPHAN)        = { "orphan",        step_orphan,  RESTART_AGAIN,  RETRY_CA,     0,          DEADLINE_NONE,      false },
 	STATE(DONE)          = { "done",          step_none,    RESTART_NEVER,  RETRY_NONE,   0,          DEADLINE_NONE,      true  },
 	STATE(FAILED)        = { "failed",        step_none,    RESTART_NEVER,  RETRY_NONE,   0,          DEADLINE_NONE,      true  },
-	STATE(READY_TO_SEND) = { "ready-to-send", step_send,    RESTART_NEVER,  RETRY_QUEUE,  7 * DAY,    DEADLINE_KEEP,      true  },
+	STATE(READY_TO_SEND) = { "ready-to-send", step_send,    RESTART_NEVER,  RETRY_QUEUE,  7 * DAY,    DEADLINE_TELL,      true  },
 };
 
 static const struct { uint64_t first_ms, most_ms; } delays[] = {

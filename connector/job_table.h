@@ -15,7 +15,6 @@ enum job_restart {
 	RESTART_NEVER, /* it is in no journal: the queue gives the job again */
 	RESTART_LIST,  /* listed at Hello; goes on after KEEP */
 	RESTART_AGAIN, /* the step is done again at once: it asks no CA */
-	RESTART_KEEP,  /* listed where the queue has it; waits for a decision */
 };
 
 /* How long a step that could not be done waits. */
@@ -26,7 +25,9 @@ enum job_deadline {
 	DEADLINE_NONE,
 	DEADLINE_GIVE_BACK, /* Nack: another connector may do better */
 	DEADLINE_FAIL,      /* the CA could not be asked */
-	DEADLINE_KEEP,      /* an operator has to look */
+	DEADLINE_TELL,      /* an operator has to look; it is tried on */
+	DEADLINE_WITHDRAW,  /* the request is taken back at the CA */
+	DEADLINE_DOUBT,     /* nobody can tell what became of the claim */
 };
 
 struct job_rule {
@@ -34,7 +35,7 @@ struct job_rule {
 	void (*step)(struct flow *f, struct job *job);
 	enum job_restart on_restart;
 	enum job_retry retry;
-	int64_t deadline_ms; /* from entering the state */
+	int64_t deadline_ms; /* from entering the state; 0: none, or one of the settings (flow_set_deadline) */
 	enum job_deadline at_deadline;
 	bool takes_place; /* counts against max_inflight */
 };

@@ -67,6 +67,8 @@ static cc_err load_meta(struct db *d, Journal__JournalMeta **ret)
 	if (err == CC_NOT_FOUND)
 		err = make_meta(d, txn, &meta);
 	TRY(err);
+	if (meta->format < JOURNAL_FORMAT)
+		TRY(journal_upgrade(d, txn, meta));
 	ENSURE(meta->format == JOURNAL_FORMAT,
 		cc_fail(CC_VERSION, "the journal in %s has format %u, this release knows %d",
 			db_dir(d), meta->format, JOURNAL_FORMAT));
@@ -112,6 +114,8 @@ cc_err journal_open(const struct journal_settings *settings, struct loop *l, str
 	TRY(db_open(settings->dir, map_bytes, db_names, JOURNAL_DB_COUNT, &j->db));
 	TRY(load_meta(j->db, &j->meta));
 	TRY(committer_start(j->db, l, on_fatal, j, &j->committer));
+	committer_name_points(
+		j->committer, CRASH_JOURNAL_BEFORE_COMMIT, CRASH_JOURNAL_AFTER_COMMIT);
 	j->sweep = loop_timer_new(l, on_sweep, j);
 	loop_timer_set(j->sweep, 60 * 1000);
 	*ret = j;
@@ -189,6 +193,15 @@ uint64_t journal_generation(const struct journal *j)
 	return j->meta->generation;
 }
 
+bool journal_is_suspended(const struct journal *j, cc_view ca)
+{
+	for (size_t i = 0; i < j->meta->n_suspended_cas; i++) {
+		if (cc_view_equal(codec_view(j->meta->suspended_cas[i]), ca))
+			return true;
+	}
+	return false;
+}
+
 uint64_t journal_audit_head(const struct journal *j)
 {
 	return j->meta->audit_head;
@@ -204,19 +217,21 @@ uint64_t journal_max_bytes(const struct journal *j)
 	return j->max_bytes;
 }
 
-enum journal_room journal_room(const struct journal *j)
+uint64_t journal_disk_free(const struct journal *j)
 {
 	struct statvfs disk;
-	uint64_t used = journal_used_bytes(j);
-	if (used / 9 >= j->max_bytes / 10)
+	if (statvfs(db_dir(j->db), &disk) != 0)
+		return UINT64_MAX; /* a commit will tell */
+	return (uint64_t)disk.f_bavail * disk.f_frsize;
+}
+
+enum journal_room journal_room(const struct journal *j)
+{
+	uint64_t used = journal_used_bytes(j), left = journal_disk_free(j);
+	if (used / 9 >= j->max_bytes / 10 || left < disk_reserve / 2)
 		return JOURNAL_ROOM_RESERVE;
-	if (statvfs(db_dir(j->db), &disk) == 0) {
-		uint64_t left = (uint64_t)disk.f_bavail * disk.f_frsize;
-		if (left < disk_reserve / 2)
-			return JOURNAL_ROOM_RESERVE;
-		if (left < disk_reserve)
-			return JOURNAL_ROOM_NO_INTAKE;
-	}
+	if (left < disk_reserve)
+		return JOURNAL_ROOM_NO_INTAKE;
 	return used / 8 >= j->max_bytes / 10 ? JOURNAL_ROOM_NO_INTAKE : JOURNAL_ROOM_FREE;
 }
 
@@ -282,6 +297,27 @@ void journal_change_doubt(struct journal_change *c, cc_view job_id, const Journa
 	struct journal_op *op = add_op(c, JOURNAL_OP_DOUBT, job_id);
 	op->name = cc_blob_copy(codec_view(record->ca));
 	op->value = codec_pack(record);
+}
+
+void journal_change_no_doubt(struct journal_change *c, cc_view job_id, cc_view ca)
+{
+	struct journal_op *op = add_op(c, JOURNAL_OP_NO_DOUBT, job_id);
+	op->name = cc_blob_copy(ca);
+}
+
+void journal_change_suspend(struct journal_change *c, cc_view ca, bool suspended)
+{
+	struct journal_op *op = add_op(c, JOURNAL_OP_SUSPEND, CC_VIEW_NONE);
+	op->name = cc_blob_copy(ca);
+	op->flag = suspended;
+}
+
+void journal_change_adopt(struct journal_change *c)
+{
+	uint8_t id[JOURNAL_ID_SIZE];
+	struct journal_op *op = add_op(c, JOURNAL_OP_ADOPT, CC_VIEW_NONE);
+	random_bytes(id, sizeof id);
+	op->value = cc_blob_copy(cc_view_of(id, sizeof id));
 }
 
 void journal_change_audit(struct journal_change *c, uint64_t counter, cc_view record, bool resent)

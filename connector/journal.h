@@ -15,7 +15,7 @@
 #include "base/text.h"
 #include "journal/v1/journal.pb-c.h"
 
-#define JOURNAL_FORMAT     1
+#define JOURNAL_FORMAT     2
 #define JOURNAL_ID_SIZE    16
 #define JOURNAL_COOKIE_MAX 4096
 
@@ -46,7 +46,8 @@ struct journal_settings {
 struct journal;        /* opaque */
 struct journal_change; /* opaque */
 
-/* CC_LOCKED when another process has it, CC_VERSION for a format of another release. */
+/* CC_LOCKED when another process has it, CC_VERSION for a format of a later release; one of an earlier
+ * release is brought up to this one. */
 cc_err journal_open(
 	const struct journal_settings *settings, struct loop *l, struct journal **ret) CC_MUST_USE;
 /* Called in the loop when a commit's outcome is unknown: the process has to end. */
@@ -61,9 +62,11 @@ void journal_on_batch(struct journal *j, loop_fn fn, void *arg);
 cc_view journal_id(const struct journal *j);
 cc_view journal_nonce(const struct journal *j); /* empty: this journal never had a session */
 uint64_t journal_generation(const struct journal *j);
+bool journal_is_suspended(const struct journal *j, cc_view ca);
 uint64_t journal_audit_head(const struct journal *j);
 uint64_t journal_used_bytes(const struct journal *j);
 uint64_t journal_max_bytes(const struct journal *j);
+uint64_t journal_disk_free(const struct journal *j); /* bytes; UINT64_MAX: not known */
 enum journal_room journal_room(const struct journal *j);
 
 /* ---- changes; everything handed in is copied ---- */
@@ -81,6 +84,12 @@ void journal_change_done(struct journal_change *c, cc_view job_id, const Journal
 /* The job is given back: no trace stays. */
 void journal_change_forget(struct journal_change *c, cc_view job_id);
 void journal_change_doubt(struct journal_change *c, cc_view job_id, const Journal__Doubt *record);
+/* What was in doubt at this CA is known. */
+void journal_change_no_doubt(struct journal_change *c, cc_view job_id, cc_view ca);
+/* Nothing new is asked of this CA, until an operator lifts it. */
+void journal_change_suspend(struct journal_change *c, cc_view ca, bool suspended);
+/* Another id and no nonce: the journal of a connector that the queue is told to know anew. */
+void journal_change_adopt(struct journal_change *c);
 /* A decision record, packed.  `resent`: it came unasked after a restart, and what was before it had
  * been confirmed, so that the head may move up to it. */
 void journal_change_audit(struct journal_change *c, uint64_t counter, cc_view record, bool resent);

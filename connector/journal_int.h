@@ -40,6 +40,9 @@ enum journal_op_kind {
 	JOURNAL_OP_DONE,
 	JOURNAL_OP_FORGET,
 	JOURNAL_OP_DOUBT,
+	JOURNAL_OP_NO_DOUBT,
+	JOURNAL_OP_SUSPEND,
+	JOURNAL_OP_ADOPT,
 	JOURNAL_OP_AUDIT,
 	JOURNAL_OP_SESSION,
 	JOURNAL_OP_SWEEP,
@@ -51,8 +54,8 @@ struct journal_op {
 	enum journal_part part;
 	uint64_t number; /* audit: counter; open: next_due_ms; done: first hour to look at it;
 			    sweep: retention of results */
-	bool flag;       /* audit: resent */
-	cc_blob name;    /* doubt: the CA */
+	bool flag;       /* audit: resent; suspend: it is so */
+	cc_blob name;    /* doubt, no doubt, suspend: the CA */
 	cc_blob value;
 	int64_t now_ms; /* sweep */
 	struct journal_op *next;
@@ -75,6 +78,9 @@ bool journal_is_busy(const struct journal *j); /* a `done` is still to come */
 
 /* commit_apply; arg is the change. */
 cc_err journal_apply(struct db *d, MDB_txn *txn, void *arg) CC_MUST_USE;
+
+/* From format 1: what a settlement is had its name in `code`. */
+cc_err journal_upgrade(struct db *d, MDB_txn *txn, Journal__JournalMeta *meta) CC_MUST_USE;
 
 cc_err journal_read_meta(struct db *d, MDB_txn *txn, Journal__JournalMeta **ret) CC_MUST_USE;
 cc_err journal_write_meta(struct db *d, MDB_txn *txn, const Journal__JournalMeta *meta) CC_MUST_USE;

@@ -146,11 +146,21 @@ out:
 	return err;
 }
 
+static cc_view doubt_key(struct journal_key *k, const struct journal_op *op)
+{
+	return key_of(k, op_job(op), cc_view_part(cc_blob_view(&op->name), 0, 63));
+}
+
 static cc_err apply_doubt(struct db *d, MDB_txn *txn, const struct journal_op *op)
 {
 	struct journal_key k;
-	cc_view key = key_of(&k, op_job(op), cc_view_part(cc_blob_view(&op->name), 0, 63));
-	return db_put(d, txn, JOURNAL_DB_DOUBT, key, cc_blob_view(&op->value));
+	return db_put(d, txn, JOURNAL_DB_DOUBT, doubt_key(&k, op), cc_blob_view(&op->value));
+}
+
+static cc_err apply_no_doubt(struct db *d, MDB_txn *txn, const struct journal_op *op)
+{
+	struct journal_key k;
+	return db_delete(d, txn, JOURNAL_DB_DOUBT, doubt_key(&k, op));
 }
 
 /* The head is the last counter up to which every record is here.  Records come in any order. */
@@ -171,17 +181,51 @@ out:
 	return err;
 }
 
+/* What was decoded is the allocator's, and is freed by it. */
+static void set_bytes(ProtobufCBinaryData *to, cc_view bytes)
+{
+	free(to->data);
+	to->len = bytes.size;
+	to->data = malloc(bytes.size + 1);
+	if (to->data == NULL)
+		cc_die("out of memory");
+	if (bytes.size > 0)
+		memcpy(to->data, bytes.data, bytes.size);
+}
+
 /* value: session_epoch, generation (64 bits each), nonce */
 static void apply_session(const struct journal_op *op, Journal__JournalMeta *meta)
 {
 	meta->session_epoch = cc_get_u64(op->value.data);
 	meta->generation = cc_get_u64(op->value.data + 8);
-	free(meta->nonce.data);
-	meta->nonce.len = op->value.size - 16;
-	meta->nonce.data = malloc(meta->nonce.len + 1);
-	if (meta->nonce.data == NULL)
-		cc_die("out of memory");
-	memcpy(meta->nonce.data, op->value.data + 16, meta->nonce.len);
+	set_bytes(&meta->nonce, cc_view_of(op->value.data + 16, op->value.size - 16));
+}
+
+static void apply_adopt(const struct journal_op *op, Journal__JournalMeta *meta)
+{
+	set_bytes(&meta->journal_id, cc_blob_view(&op->value));
+	set_bytes(&meta->nonce, CC_VIEW_NONE);
+}
+
+static void apply_suspend(const struct journal_op *op, Journal__JournalMeta *meta)
+{
+	size_t count = meta->n_suspended_cas, at = 0;
+	cc_view ca = cc_blob_view(&op->name);
+	while (at < count && !cc_view_equal(codec_view(meta->suspended_cas[at]), ca))
+		at++;
+	if (op->flag && at == count) {
+		meta->suspended_cas =
+			realloc(meta->suspended_cas, (count + 1) * sizeof *meta->suspended_cas);
+		if (meta->suspended_cas == NULL)
+			cc_die("out of memory");
+		meta->suspended_cas[count] = (ProtobufCBinaryData){0};
+		set_bytes(&meta->suspended_cas[count], ca);
+		meta->n_suspended_cas = count + 1;
+	} else if (!op->flag && at < count) {
+		free(meta->suspended_cas[at].data);
+		meta->suspended_cas[at] = meta->suspended_cas[count - 1];
+		meta->n_suspended_cas = count - 1;
+	}
 }
 
 struct sweep_key {
@@ -256,6 +300,14 @@ static cc_err apply_one(struct db *d, MDB_txn *txn, const struct journal_op *op,
 		return apply_forget(d, txn, op);
 	case JOURNAL_OP_DOUBT:
 		return apply_doubt(d, txn, op);
+	case JOURNAL_OP_NO_DOUBT:
+		return apply_no_doubt(d, txn, op);
+	case JOURNAL_OP_SUSPEND:
+		apply_suspend(op, meta);
+		return CC_OK;
+	case JOURNAL_OP_ADOPT:
+		apply_adopt(op, meta);
+		return CC_OK;
 	case JOURNAL_OP_AUDIT:
 		return apply_audit(d, txn, op, meta);
 	case JOURNAL_OP_SESSION:
@@ -270,7 +322,8 @@ static cc_err apply_one(struct db *d, MDB_txn *txn, const struct journal_op *op,
 static bool needs_meta(const struct journal_change *c)
 {
 	for (const struct journal_op *op = c->first; op != NULL; op = op->next) {
-		if (op->kind == JOURNAL_OP_AUDIT || op->kind == JOURNAL_OP_SESSION)
+		if (op->kind == JOURNAL_OP_AUDIT || op->kind == JOURNAL_OP_SESSION ||
+			op->kind == JOURNAL_OP_SUSPEND || op->kind == JOURNAL_OP_ADOPT)
 			return true;
 	}
 	return false;

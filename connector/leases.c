@@ -8,7 +8,7 @@
 #include "proto/codec.h"
 #include <stdlib.h>
 
-enum { AT_ONCE = 256, SOON_MS = 500 };
+enum { AT_ONCE = 256, SOON_MS = 500, LEAST_MS = 2 * SOON_MS };
 
 struct leases {
 	struct jobs *jobs;
@@ -42,6 +42,13 @@ void leases_free(struct leases *l)
 	free(l);
 }
 
+/* From `now` on; a lease of no length must not keep the loop busy. */
+static void set_due(const struct leases *l, struct job *job)
+{
+	int64_t third = job->lease_ms / 3;
+	job->lease_due = l->now + (third > LEAST_MS ? third : LEAST_MS);
+}
+
 static void look_at(void *arg, struct job *job)
 {
 	struct leases *l = arg;
@@ -53,7 +60,7 @@ static void look_at(void *arg, struct job *job)
 		item->job_id = codec_bytes(job_id_view(job));
 		item->epoch = job->epoch;
 		l->pointers[l->count++] = item;
-		job->lease_due = l->now + job->lease_ms / 3;
+		set_due(l, job);
 	}
 	if (l->next == 0 || job->lease_due < l->next)
 		l->next = job->lease_due;
@@ -88,7 +95,7 @@ void leases_set(struct leases *l, struct job *job, uint32_t lease_ms)
 	if (lease_ms == 0)
 		return;
 	l->now = clock_boottime_ms();
-	job->lease_due = l->now + lease_ms / 3;
+	set_due(l, job);
 	if (l->next == 0 || job->lease_due < l->next || l->next <= l->now) {
 		l->next = job->lease_due;
 		arm(l);

@@ -4,7 +4,12 @@
  */
 #include "connector/flow_int.h"
 
+#include "base/clock.h"
+#include "base/hash.h"
+#include "base/text.h"
 #include "connector/steps.h"
+#include "proto/dsse.h"
+#include <stdlib.h>
 #include <string.h>
 
 enum {
@@ -104,6 +109,27 @@ void flow_vault_asked(struct flow *f, struct job *job, struct flow_ref *ref, cc_
 	}
 }
 
+/* The keyvault has verified the job under this statement. */
+static void note_signer(struct flow *f, const struct job *job)
+{
+	Certq__SignerStatement *signer = NULL;
+	uint8_t id[SHA256_SIZE];
+	char *hex, *what;
+
+	if (job->delivery == NULL || job->delivery->signer == NULL ||
+		codec_decode_document(&certq__signer_statement__descriptor,
+			codec_view(job->delivery->signer->body), DOC_BODY_MAX, &signer) != CC_OK)
+		return;
+	hash_sha256(codec_view(signer->spki), id);
+	hex = text_hex_new(cc_view_of(id, 8));
+	what = cc_asprintf("statement of signer %s", hex);
+	expiries_put(f->expiries, what, signer->not_after_s,
+		signer->not_after_s - signer->not_before_s, clock_realtime_s());
+	free(what);
+	free(hex);
+	codec_free(signer);
+}
+
 struct job *flow_vault_answered(struct flow_ref *ref, cc_err err, const Vault__VaultAnswer *answer,
 	Vault__VaultAnswer__AnswerCase wanted, struct flow **ret_flow)
 {
@@ -123,6 +149,7 @@ struct job *flow_vault_answered(struct flow_ref *ref, cc_err err, const Vault__V
 		flow_take_refusal(f, job, answer);
 		return NULL;
 	}
+	note_signer(f, job);
 	*ret_flow = f;
 	return job;
 }

@@ -12,6 +12,14 @@
 
 typedef void (*ack_fn)(struct flow *f, struct job *job, const Certq__ResultAck *ack);
 
+/* What it ended with.  A doubt is kept in the header: should the job run again, the CA is asked first. */
+static const char *outcome_of(const struct job *job)
+{
+	if (job->success)
+		return job_kind_text(job->kind);
+	return job->settle == CERTQ__SETTLEMENT__SETTLE_IN_DOUBT ? "in_doubt" : "failed";
+}
+
 static bool has_certificate(const struct job *job)
 {
 	return job->certificate.sha256.size > 0;
@@ -24,29 +32,48 @@ static bool leaves_orphan(const struct job *job)
 	       !text_equal(cc_view_text(job->code), FLOW_KEY_MISMATCH);
 }
 
+/* A failure that left a request at the CA. */
+static bool is_watched(const struct job *job)
+{
+	return !job->success && job->watch_until_ms != 0 && !has_certificate(job);
+}
+
 static void stored(struct flow *f, struct job *job, const Certq__ResultAck *ack)
 {
 	(void)ack;
 	if (leaves_orphan(job))
 		flow_orphan(f, job, NULL);
+	else if (is_watched(job))
+		flow_watch(f, job);
 	else
-		flow_end(f, job, job->success ? job_kind_text(job->kind) : "failed");
+		flow_end(f, job, outcome_of(job));
 }
 
-/* The job ended otherwise: what is left is our certificate, or our claim. */
+static void lose(struct flow *f, struct job *job)
+{
+	f->outcomes[FLOW_LOST]++;
+	flow_drop(f, job);
+}
+
+/* The queue has no use for the result: what is left is our certificate, or our claim.  An answer from the
+ * journal has neither: its certificate was stored once, a device may have it, and it is never an orphan. */
+static void give_up(struct flow *f, struct job *job, const Certq__CertificateId *winner)
+{
+	if (!job->durable)
+		lose(f, job);
+	else if (has_certificate(job) && (job->success || leaves_orphan(job)))
+		flow_orphan(f, job, winner);
+	else if (is_watched(job))
+		flow_watch(f, job);
+	else
+		flow_settle(f, job, job->settle);
+}
+
 static void not_wanted(struct flow *f, struct job *job, const Certq__ResultAck *ack)
 {
 	log_event(EV_PKCS_UPLOAD_FAILURE, LV_JOB(job_id_view(job)), LV_I64("verdict", ack->verdict),
 		LV_TEXT("correlation", job->correlation));
-	if (job->kind == JOB_KIND_ISSUE && has_certificate(job) &&
-		(job->success || leaves_orphan(job))) {
-		flow_orphan(f, job, ack->winner);
-	} else if (job->durable) {
-		flow_settle(f, job, job->settle);
-	} else {
-		f->outcomes[FLOW_LOST]++;
-		flow_drop(f, job);
-	}
+	give_up(f, job, ack->winner);
 }
 
 static void already_done(struct flow *f, struct job *job, const Certq__ResultAck *ack)
@@ -59,11 +86,15 @@ static void already_done(struct flow *f, struct job *job, const Certq__ResultAck
 		not_wanted(f, job, ack);
 }
 
-static void on_held_recorded(struct flow *f, struct job *job, cc_err err)
+void flow_hold(struct flow *f, struct job *job)
 {
-	(void)job;
-	if (err != CC_OK)
-		f->events->fatal(f->arg, err);
+	int64_t left_ms = job->hold_until_ms - clock_realtime_ms();
+	if (left_ms <= 0) {
+		give_up(f, job, NULL);
+		return;
+	}
+	cc_blob_free(&job->result); /* for days: the journal has it */
+	scheduler_set(f->scheduler, job, left_ms);
 }
 
 /* The queue's store may have gone back in time: held, and offered to another generation of it. */
@@ -72,29 +103,22 @@ static void unknown(struct flow *f, struct job *job, const Certq__ResultAck *ack
 	log_event(EV_PKCS_UPLOAD_FAILURE, LV_JOB(job_id_view(job)), LV_I64("verdict", ack->verdict),
 		LV_TEXT("reason", "the queue does not know the job"),
 		LV_TEXT("correlation", job->correlation));
-	if (!job->durable) {
-		f->outcomes[FLOW_LOST]++;
-		flow_drop(f, job);
-	} else if (job->hold_until_ms != 0 && clock_realtime_ms() >= job->hold_until_ms) {
-		flow_orphan(f, job, NULL);
+	if (!job->durable || clock_realtime_ms() >= job->hold_until_ms) {
+		give_up(f, job, NULL);
 	} else {
 		struct journal_change *c = flow_change(f);
 		scheduler_clear(f->scheduler, job);
 		job->hold_generation = journal_generation(f->journal) + 1;
+		flow_soon(f); /* its place is free */
 		flow_put_record(c, job);
-		flow_commit(f, job, c, on_held_recorded);
+		flow_commit_step(f, job, c);
 	}
 }
 
 static void stale(struct flow *f, struct job *job, const Certq__ResultAck *ack)
 {
 	(void)ack;
-	if (job->durable) {
-		flow_settle(f, job, job->settle);
-	} else {
-		f->outcomes[FLOW_LOST]++;
-		flow_drop(f, job);
-	}
+	give_up(f, job, NULL);
 }
 
 static void again(struct flow *f, struct job *job, const Certq__ResultAck *ack)
@@ -130,10 +154,15 @@ static const ack_fn acks[] = {
 void flow_take_result_ack(struct flow *f, const Certq__ResultAck *ack)
 {
 	struct job *job = jobs_find(f->jobs, codec_view(ack->job_id));
-	if (job == NULL || !job->sent || job->holds > 0 ||
+	if (job == NULL || !job->sent || job->holds > 0 || ack->epoch != job->epoch ||
 		(!flow_is(job, JOURNAL__JOB_STATE__STATE_RESULT) &&
+			!flow_is(job, JOURNAL__JOB_STATE__STATE_ORPHAN) &&
 			!flow_is(job, JOURNAL__JOB_STATE__STATE_READY_TO_SEND)))
 		return;
+	if (flow_is(job, JOURNAL__JOB_STATE__STATE_ORPHAN)) {
+		flow_take_orphan_ack(f, job, ack);
+		return;
+	}
 	/* a success is never stale: STALE_EPOCH is no answer to it, and never a reason to drop it */
 	if (job->success && ack->verdict == CERTQ__RESULT_VERDICT__RESULT_STALE_EPOCH) {
 		job->sent = false;

@@ -1,27 +1,35 @@
 /*
  * The session's state machine: dialling and back-off, Hello, resume, keeping alive, ending.
  *
- * What goes out and comes in message by message is session_messages.c.  Back-off is full jitter between
- * its least and a most that doubles, and starts anew only after a HelloAck: a gateway that accepts connections and then fails must not be
- * called twice a second by every connector there is.
+ * What goes out and comes in message by message is session_messages.c.  Back-off is random below a limit
+ * that doubles, and starts anew only after a HelloAck: a gateway that accepts connections and then fails
+ * must not be called twice a second by every connector there is.
  */
 #include "connector/session_int.h"
 
 #include "base/clock.h"
+#include "base/crashpoint.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "connector/dial_judge.h"
 #include "proto/codec.h"
 #include <stdlib.h>
 #include <string.h>
 
 enum {
-	HELLO_LIMIT_MS = 10 * 1000, /* connect, Hello and each step of the resume */
+	HELLO_LIMIT_MS = 10 * 1000, /* Hello and each step of the resume */
+	CONNECT_LIMIT_MS =
+		5 * 60 * 1000,      /* all addresses of the queue; the wire has a limit for each */
 	REFUSED_MS = 5 * 60 * 1000, /* certificate or authorisation: an administrator has to act */
 	CONFLICT_MS = 15 * 60 * 1000,
 	SUPERSEDED_MS = 60 * 1000,
 	PING_MS = 20 * 1000,
 	HANGUP_MS = 30 * 1000,
+	SKEW_LIMIT_MS = 60 * 1000,       /* a clock further from the queue's is told of */
+	SILENCE_MAX_MS = 15 * 60 * 1000, /* whatever the queue says of pings */
 };
+
+static const int64_t wall_max_ms = INT64_C(253402300800000); /* the year 10000 */
 
 static void on_timer(void *arg);
 
@@ -79,17 +87,19 @@ static void wait_for_nothing(struct session *s)
 
 /* ---- ending and dialling again ---- */
 
+/* Anything between a tenth of a limit, which doubles, and the limit: connectors that lost one gateway
+ * together do not come back together. */
 static int64_t next_backoff(struct session *s)
 {
-	uint64_t least = s->settings.backoff_min_ms, most = 2 * least;
-	for (unsigned i = 0; i < s->failures && most < s->settings.backoff_max_ms; i++)
-		most *= 2;
-	if (most > s->settings.backoff_max_ms)
-		most = s->settings.backoff_max_ms;
+	uint64_t limit = s->settings.backoff_min_ms;
+	for (unsigned i = 0; i < s->failures && limit < s->settings.backoff_max_ms; i++)
+		limit *= 2;
+	if (limit > s->settings.backoff_max_ms)
+		limit = s->settings.backoff_max_ms;
 	if (s->failures < 30)
 		s->failures++;
-	int64_t wait = (int64_t)(least + random_below(most - least + 1));
-	return wait < s->least_wait_ms ? s->least_wait_ms : wait;
+	int64_t wait = (int64_t)(limit / 10 + random_below(limit - limit / 10 + 1));
+	return wait < s->least_wait_ms ? s->least_wait_ms + wait : wait;
 }
 
 static void set_last_error(struct session *s, const char *text)
@@ -111,7 +121,7 @@ static void on_closed(void *arg, cc_err why)
 	forget_commit(s);
 	if (!planned && !s->error_told) {
 		set_last_error(s, cc_err_detail(why));
-		log_event(EV_CONNECTION_FAILED, LV_ERR(why));
+		log_event(dial_event_of(why), LV_ERR(why));
 	}
 	if (cc_err_category(why) == CC_CAT_REJECTED && s->least_wait_ms < REFUSED_MS)
 		s->least_wait_ms = REFUSED_MS;
@@ -225,7 +235,7 @@ static void connect_now(struct session *s)
 	s->credit_said = false;
 	s->gateway_drains = false;
 	s->page_waits = false;
-	wait_for(s, HELLO_LIMIT_MS + 20 * 1000);
+	wait_for(s, CONNECT_LIMIT_MS);
 	s->wire->ops->connect(s->wire, &wire_events, s);
 }
 
@@ -233,6 +243,15 @@ void session_start(struct session *s)
 {
 	if (s->state == SESSION_DISCONNECTED && !s->stopping)
 		connect_now(s);
+}
+
+void session_redial(struct session *s)
+{
+	if (s->state == SESSION_DISCONNECTED)
+		session_start(s);
+	else
+		session_close(
+			s, WIRE_CLOSE_NORMAL); /* the back-off is the shortest after a session */
 }
 
 void session_stop(struct session *s)
@@ -254,30 +273,50 @@ static void on_nonce_committed(void *arg, cc_err err)
 	if (s->closing || s->state != SESSION_HELLO_SENT)
 		return;
 	if (err != CC_OK) {
+		if (err == CC_FULL)
+			log_event(EV_JOURNAL_FULL, LV_ERR(err));
 		session_fail(s, CERTQ__ERROR_CODE__ERROR_STORE, "the nonce could not be recorded");
 		return;
 	}
+	crashpoint_pass(CRASH_CONNECTOR_AFTER_NONCE);
 	s->state = SESSION_RESUMING;
 	s->failures = 0;
 	session_continue_resume(s);
+}
+
+static void fail_for_version(struct session *s, uint32_t proto)
+{
+	char *text =
+		cc_asprintf("the queue chose version %u of the protocol, only version 1 is spoken "
+			    "here: update the older side",
+			proto);
+	session_fail(s, CERTQ__ERROR_CODE__ERROR_VERSION, text);
+	free(text);
 }
 
 void session_take_hello_ack(struct session *s, const Certq__HelloAck *ack)
 {
 	struct journal_change *change = NULL;
 	struct session_commit *commit = NULL;
-	if (ack->proto != 1 || ack->resume_nonce.len != JOURNAL_ID_SIZE || s->committing != NULL) {
-		session_fail(s, CERTQ__ERROR_CODE__ERROR_VERSION, "a HelloAck that is not usable");
+	if (ack->proto != 1) {
+		fail_for_version(s, ack->proto);
+		return;
+	}
+	if (ack->resume_nonce.len != JOURNAL_ID_SIZE || s->committing != NULL) {
+		session_fail(s, CERTQ__ERROR_CODE__ERROR_MALFORMED,
+			"a HelloAck without a usable nonce, or a second one");
 		return;
 	}
 	memcpy(s->nonce, ack->resume_nonce.data, JOURNAL_ID_SIZE);
 	s->identity_conflict = false;
-	s->ping_ms = ack->ping_ms >= 1000 ? ack->ping_ms : PING_MS;
-	s->hangup_ms = ack->hangup_ms > s->ping_ms ? ack->hangup_ms : s->ping_ms + HANGUP_MS;
+	s->ping_ms = ack->ping_ms >= 1000 && ack->ping_ms < SILENCE_MAX_MS ? ack->ping_ms : PING_MS;
+	s->hangup_ms = ack->hangup_ms > s->ping_ms && ack->hangup_ms <= SILENCE_MAX_MS
+			       ? ack->hangup_ms
+			       : s->ping_ms + HANGUP_MS;
 	s->max_message = WIRE_MESSAGE_MAX;
 	if (ack->max_message >= 1024 && ack->max_message < WIRE_MESSAGE_MAX)
 		s->max_message = ack->max_message;
-	if (ack->wall_ms != 0)
+	if (ack->wall_ms > 0 && ack->wall_ms < wall_max_ms)
 		s->clock_skew_ms = ack->wall_ms - clock_realtime_ms();
 	commit = cc_alloc(sizeof *commit);
 	commit->session = s;
@@ -285,6 +324,7 @@ void session_take_hello_ack(struct session *s, const Certq__HelloAck *ack)
 	change = journal_change_new(s->journal);
 	journal_change_session(
 		change, codec_view(ack->resume_nonce), ack->session_epoch, ack->store_generation);
+	crashpoint_pass(CRASH_CONNECTOR_BEFORE_NONCE);
 	journal_commit(change, on_nonce_committed, commit);
 }
 
@@ -306,6 +346,11 @@ void session_resumed(struct session *s)
 	s->connected_ms = clock_realtime_ms();
 	set_last_error(s, "");
 	log_event(EV_CONNECTED, LV_U64("held", s->held_count), LV_I64("skew_ms", s->clock_skew_ms));
+	if (s->clock_skew_ms > SKEW_LIMIT_MS || s->clock_skew_ms < -SKEW_LIMIT_MS)
+		log_event(EV_CLOCK_OFF, LV_I64("skew_ms", s->clock_skew_ms),
+			LV_TEXT("reason", s->clock_skew_ms > 0
+						  ? "this clock is behind the queue's"
+						  : "this clock is ahead of the queue's"));
 	wait_for(s, s->ping_ms);
 	s->events->ready(s->arg);
 	if (s->own_drain)
@@ -385,6 +430,9 @@ void session_status(const struct session *s, struct session_status *ret)
 	ret->round_trip_ms = s->round_trip_ms;
 	ret->identity_conflict = s->identity_conflict;
 	ret->queued = s->wire->ops->queued(s->wire);
+	ret->server_not_after_s = s->wire->ops->server_not_after_s != NULL
+					  ? s->wire->ops->server_not_after_s(s->wire)
+					  : 0;
 }
 
 uint32_t session_max_inflight(const struct session *s)

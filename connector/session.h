@@ -69,6 +69,8 @@ void session_free(
 	struct session *s); /* accepts NULL; the wire must be freed before or not be used */
 /* Dial now, and again for ever. */
 void session_start(struct session *s);
+/* End the present connection, and dial without waiting: what stood in the way was removed. */
+void session_redial(struct session *s);
 /* What is due by now; for tests that have moved the clock. */
 void session_run_due(struct session *s);
 /* Close and do not dial again. */
@@ -80,6 +82,7 @@ bool session_can_send(const struct session *s);
 /* Claims are gathered until session_flush_claims. */
 void session_queue_claim(struct session *s, const Certq__Claim *claim);
 bool session_flush_claims(struct session *s);
+bool session_send_park(struct session *s, const Certq__Park *park);
 bool session_send_settle(struct session *s, const Certq__Settle *settle);
 bool session_send_result(struct session *s, const Certq__Result *result);
 bool session_send_nack(struct session *s, const Certq__Nack *nack);
@@ -97,7 +100,8 @@ struct session_status {
 	int64_t clock_skew_ms;  /* the queue's clock minus ours */
 	int64_t round_trip_ms;
 	bool identity_conflict;
-	size_t queued; /* bytes that wait to be sent */
+	size_t queued;              /* bytes that wait to be sent */
+	int64_t server_not_after_s; /* of the queue's certificate; 0: not known */
 };
 void session_status(const struct session *s, struct session_status *ret);
 uint32_t session_max_inflight(const struct session *s);

@@ -7,6 +7,7 @@
 #include "connector/session_int.h"
 
 #include "base/clock.h"
+#include "base/crashpoint.h"
 #include "base/hash.h"
 #include "base/log.h"
 #include "proto/codec.h"
@@ -235,7 +236,9 @@ bool session_flush_claims(struct session *s)
 		m.claims = pointers;
 		e.body_case = CERTQ__ENVELOPE__BODY_CLAIMS;
 		e.claims = &m;
+		crashpoint_pass(CRASH_CONNECTOR_BEFORE_CLAIM);
 		sent = send_envelope(s, &e);
+		crashpoint_pass(CRASH_CONNECTOR_AFTER_CLAIM);
 		for (size_t i = 0; i < m.n_claims; i++) {
 			struct session_claim *gone = s->claims;
 			s->claims = gone->next;
@@ -243,6 +246,19 @@ bool session_flush_claims(struct session *s)
 			s->claim_count--;
 		}
 	}
+	return sent;
+}
+
+bool session_send_park(struct session *s, const Certq__Park *park)
+{
+	Certq__Envelope e = CERTQ__ENVELOPE__INIT;
+	Certq__Park m = *park;
+	bool sent = false;
+	e.body_case = CERTQ__ENVELOPE__BODY_PARK;
+	e.park = &m;
+	crashpoint_pass(CRASH_CONNECTOR_BEFORE_PARK);
+	sent = session_can_send(s) && send_envelope(s, &e);
+	crashpoint_pass(CRASH_CONNECTOR_AFTER_PARK);
 	return sent;
 }
 
@@ -329,10 +345,24 @@ static bool take_verdicts(struct session *s, Certq__HeldVerdict *const *items, s
 	return true;
 }
 
-/* Each item of the page has to be in its answer, in whatever order. */
+/* One verdict for each item, in the order of the page: an item without one would wait for ever. */
+static bool fits_page(const struct session *s, const Certq__HeldVerdicts *m)
+{
+	const struct session_held *page = s->held + (s->held_at - s->page_size);
+	if (m->n_verdicts != s->page_size)
+		return false;
+	for (size_t i = 0; i < m->n_verdicts; i++) {
+		if (m->verdicts[i]->epoch != page[i].epoch ||
+			!cc_view_equal(codec_view(m->verdicts[i]->job_id),
+				cc_view_of(page[i].job_id, JOB_ID_SIZE)))
+			return false;
+	}
+	return true;
+}
+
 static void take_page(struct session *s, const Certq__HeldVerdicts *m)
 {
-	if (!s->page_waits || m->n_verdicts != s->page_size) {
+	if (!s->page_waits || !fits_page(s, m)) {
 		malformed(s, "verdicts that do not fit the page");
 		return;
 	}

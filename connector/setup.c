@@ -29,7 +29,9 @@ struct draft {
 	Role__VaultSetup vault;
 	Role__RunnerSetup runner;
 	char *state_dir;
+	Role__ProxySetup proxy;
 	char *ca_names[CONFIG_CAS_MAX];
+	char *hold_cas[CONFIG_CAS_MAX];
 	uint32_t groups[CONFIG_GROUPS_MAX];
 	Role__Option *options;
 	Role__Option **option_list;
@@ -58,6 +60,24 @@ static void fill_user(const struct setup_source *s, const struct config_user *us
 	to->n_groups = user->group_count;
 }
 
+static void fill_way(const struct config *c, struct draft *d)
+{
+	Role__ProxySetup *to = &d->proxy;
+
+	d->connector.queue_addresses = (char **)(uintptr_t)c->queue.addresses;
+	d->connector.n_queue_addresses = c->queue.address_count;
+	if (c->proxy.kind == PROXY_NONE)
+		return;
+	role__proxy_setup__init(to);
+	to->kind = borrow(proxy_kind_name((enum proxy_kind)c->proxy.kind));
+	to->host = c->proxy.host;
+	to->port = c->proxy.port;
+	to->auth = borrow(proxy_auth_name((enum proxy_auth)c->proxy.auth));
+	to->user = borrow(c->proxy.user != NULL ? c->proxy.user : "");
+	to->krb5_config = borrow(c->proxy.krb5_config);
+	d->connector.proxy = to;
+}
+
 static void fill_connector(const struct setup_source *s, struct draft *d)
 {
 	const struct config *c = s->config;
@@ -67,19 +87,31 @@ static void fill_connector(const struct setup_source *s, struct draft *d)
 	to->max_inflight = c->connector.max_inflight;
 	to->journal_max_bytes = c->connector.journal_max;
 	to->result_retention_s = c->connector.result_retention_s;
-	to->pending_limit_s = PENDING_LIMIT_S;
-	to->watch_s = WATCH_S;
+	to->pending_limit_s = c->connector.pending_max_s;
+	to->watch_s = c->connector.watch_s;
+	to->poll_min_s = c->connector.poll_min_s;
+	to->orphan_grace_s = c->connector.orphan_grace_s;
+	to->orphan_max_per_hour = c->connector.orphan_max_per_hour;
 	to->backoff_min_ms = c->connector.backoff_min_ms;
 	to->backoff_max_ms = c->connector.backoff_max_ms;
-	to->report_detail = borrow("code");
 	for (size_t i = 0; i < c->ca_count; i++)
 		d->ca_names[i] = c->cas[i].name;
+	for (size_t i = 0; i < c->ca_count; i++)
+		if (c->cas[i].hold_on_unknown)
+			d->hold_cas[to->n_hold_cas++] = c->cas[i].name;
+	to->hold_cas = d->hold_cas;
 	to->ca_names = d->ca_names;
 	to->n_ca_names = c->ca_count;
+	fill_way(c, d);
 	d->setup.connector = to;
 	d->setup.name = borrow("connector");
 	d->state_dir = cc_strdup(c->state_dir);
 	fill_user(s, &c->connector_user, d);
+}
+
+static uint64_t larger(uint64_t a, uint64_t b)
+{
+	return a > b ? a : b;
 }
 
 static void fill_vault(const struct setup_source *s, struct draft *d)
@@ -90,8 +122,9 @@ static void fill_vault(const struct setup_source *s, struct draft *d)
 	role__vault_setup__init(to);
 	to->threads = c->keyvault.threads;
 	to->pool_rsa_2048 = c->keyvault.pool_rsa_2048;
-	to->pending_limit_s = PENDING_LIMIT_S;
-	to->watch_s = WATCH_S;
+	/* a short limit of a request's wait is none of a ticket's life */
+	to->pending_limit_s = larger(c->connector.pending_max_s, PENDING_LIMIT_S);
+	to->watch_s = larger(c->connector.watch_s, WATCH_S);
 	d->setup.vault = to;
 	d->setup.name = borrow("keyvault");
 	d->state_dir = file_join(c->state_dir, "vault");
@@ -220,6 +253,20 @@ out:
 	return err;
 }
 
+static cc_err open_connector(const struct setup_source *s, struct draft *d, struct child_setup *to)
+{
+	const struct config_proxy *proxy = &s->config->proxy;
+	cc_err err = CC_OK;
+
+	TRY(add_duplicate(d, to, "control-socket", s->control_fd));
+	if (proxy->secret != NULL)
+		TRY(add_file(d, to, "proxy-secret", proxy->secret, FILE_SECRET));
+	if (proxy->ca != NULL)
+		TRY(add_file(d, to, "proxy-ca", proxy->ca, FILE_CONFIG));
+out:
+	return err;
+}
+
 static cc_err open_vault(const struct setup_source *s, struct draft *d, struct child_setup *to)
 {
 	const char *names[SETUP_FILES_MAX];
@@ -261,7 +308,7 @@ cc_err setup_make(const struct setup_source *s, Role__RoleKind role, const char 
 
 	fill(s, role, name, &d);
 	if (role == ROLE__ROLE_KIND__ROLE_CONNECTOR)
-		TRY(add_duplicate(&d, &made, "control-socket", s->control_fd));
+		TRY(open_connector(s, &d, &made));
 	else if (role == ROLE__ROLE_KIND__ROLE_KEYVAULT)
 		TRY(open_vault(s, &d, &made));
 	else

@@ -17,7 +17,6 @@ enum {
 	STATES = JOURNAL__JOB_STATE__STATE_READY_TO_SEND,
 	ATTENTION_MAX = 64,
 	SKEW_MS = 60 * 1000,
-	EXPIRY_S = 30 * 86400,
 };
 
 struct child {
@@ -41,7 +40,7 @@ struct report {
 	Control__NamedCount outcomes[FLOW_OUTCOMES], *outcome_list[FLOW_OUTCOMES];
 	Control__CaStatus *cas, **ca_list;
 	Control__ChildStatus children[CHILDREN_MAX], *child_list[CHILDREN_MAX];
-	Control__Expiry expiry, *expiry_list[1];
+	Control__Expiry expiries[EXPIRY_MAX], *expiry_list[EXPIRY_MAX];
 	ProtobufCBinaryData attention[ATTENTION_MAX];
 	char *attention_text[ATTENTION_MAX];
 };
@@ -135,8 +134,10 @@ static void put_connection(struct report *t, const struct status *s, const struc
 	t->r.connected_ms = session.connected_ms;
 	t->r.clock_skew_ms = session.clock_skew_ms;
 	if (session.identity_conflict)
-		attend(t, cc_strdup("the queue knows another journal under this identity: if this "
-				    "host was cloned or restored, enrol it again"));
+		attend(t,
+			cc_strdup("the queue knows another journal under this identity: if this "
+				  "host was cloned or restored, enrol it again, or stop the other "
+				  "one and certconnectorctl journal adopt"));
 	else if (session.backing_off)
 		attend(t, cc_asprintf("no connection to the queue: %s", session.last_error));
 	if (session.clock_skew_ms > SKEW_MS || session.clock_skew_ms < -SKEW_MS)
@@ -148,20 +149,59 @@ static void put_identity(struct report *t, const struct status *s)
 {
 	if (s->id == NULL)
 		return;
-	int64_t left = s->id->not_after_s - clock_realtime_s();
 	t->r.tenant = codec_text(s->id->tenant);
 	t->r.connector_id = codec_text(s->id->connector_id);
 	t->r.queue_url = codec_text(s->id->queue_url);
-	control__expiry__init(&t->expiry);
-	t->expiry.what = codec_text("transport certificate");
-	t->expiry.not_after_s = s->id->not_after_s;
-	t->expiry_list[0] = &t->expiry;
+}
+
+/* What the keyvault, the session and the identity know; signers the flow has put itself. */
+static struct expiries *gather_expiries(const struct status *s, const struct flow *f)
+{
+	struct expiries *e = flow_expiries(f);
+	const Vault__PublicList *list = flow_public_list(f);
+	struct session_status session;
+	int64_t now_s = clock_realtime_s();
+
+	if (s->id != NULL) {
+		expiries_put(e, "transport certificate", s->id->not_after_s, 0, now_s);
+		expiries_put(e, "queue's CA", s->id->queue_ca_not_after_s, 0, now_s);
+	}
+	if (flow_session(f) != NULL) {
+		session_status(flow_session(f), &session);
+		expiries_put(e, "queue's server certificate", session.server_not_after_s, 0, now_s);
+	}
+	for (size_t i = 0; list != NULL && i < list->n_expiries; i++) {
+		char *what = text_printable(codec_view(list->expiries[i]->what));
+		expiries_put(e, what, list->expiries[i]->not_after_s, 0, now_s);
+		free(what);
+	}
+	return e;
+}
+
+void status_tell_expiries(const struct status *s, const struct flow *f)
+{
+	(void)expiries_tell(gather_expiries(s, f), clock_realtime_s());
+}
+
+static void put_expiries(struct report *t, const struct status *s, const struct flow *f)
+{
+	const struct expiries *e = gather_expiries(s, f);
+	int64_t now_s = clock_realtime_s();
+
+	for (size_t i = 0; i < expiries_count(e); i++) {
+		const struct expiry *from = expiries_at(e, i);
+		int64_t left_s = from->not_after_s - now_s;
+		control__expiry__init(&t->expiries[i]);
+		t->expiries[i].what = codec_text(from->what);
+		t->expiries[i].not_after_s = from->not_after_s;
+		t->expiry_list[i] = &t->expiries[i];
+		if (expiry_is_near(from, now_s))
+			attend(t, cc_asprintf("%s %s %lld days", from->what,
+					  left_s < 0 ? "has been expired for" : "expires in",
+					  (long long)((left_s < 0 ? -left_s : left_s) / 86400)));
+	}
 	t->r.expiries = t->expiry_list;
-	t->r.n_expiries = 1;
-	if (left < EXPIRY_S)
-		attend(t, cc_asprintf("the transport certificate %s %lld days: enrol again",
-				  left < 0 ? "has been expired for" : "expires in",
-				  (long long)((left < 0 ? -left : left) / 86400)));
+	t->r.n_expiries = expiries_count(e);
 }
 
 static void put_jobs(struct report *t, const struct flow *f)
@@ -176,7 +216,8 @@ static void put_jobs(struct report *t, const struct flow *f)
 		to->name = codec_text(rule->name);
 		to->value = count;
 		t->state_list[t->r.n_states++] = to;
-		if (rule->step == job_rule(JOURNAL__JOB_STATE__STATE_ORPHAN)->step)
+		if (state == JOURNAL__JOB_STATE__STATE_WATCH ||
+			state == JOURNAL__JOB_STATE__STATE_ORPHAN)
 			attend(t, cc_asprintf("%zu jobs are kept in state %s", count, rule->name));
 	}
 	t->r.states = t->state_list;
@@ -210,6 +251,13 @@ static void put_cas(struct report *t, const struct flow *f)
 		t->cas[i].reason = codec_text(health.reason);
 		t->cas[i].checked_ms = health.checked_ms;
 		t->ca_list[i] = &t->cas[i];
+		if (journal_is_suspended(flow_journal(f), cc_view_text(ca_client_name(ca)))) {
+			t->cas[i].state = codec_text("suspended");
+			attend(t,
+				cc_asprintf("CA %s is suspended, it gave a certificate for another "
+					    "key: certconnectorctl ca resume %s",
+					ca_client_name(ca), ca_client_name(ca)));
+		}
 		if (strcmp(health.state, "ok") != 0)
 			attend(t, cc_asprintf("CA %s: %s %s", ca_client_name(ca), health.state,
 					  health.reason));
@@ -283,6 +331,7 @@ cc_blob status_answer(struct status *s, const struct flow *f, uint64_t request_i
 	t->r.attention = t->attention;
 	put_connection(t, s, f);
 	put_identity(t, s);
+	put_expiries(t, s, f);
 	put_vault(t, f);
 	put_jobs(t, f);
 	put_cas(t, f);

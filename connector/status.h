@@ -17,5 +17,7 @@ struct status *status_new(const struct identity *id, const char *id_problem, boo
 void status_free(struct status *s); /* accepts NULL */
 /* What the supervisor says of a role; the newest counts. */
 void status_take_child(struct status *s, const Role__ChildState *child);
+/* The events of what comes to its end; to be called once an hour. */
+void status_tell_expiries(const struct status *s, const struct flow *f);
 /* A packed ControlAnswer with the report. */
 cc_blob status_answer(struct status *s, const struct flow *f, uint64_t request_id);

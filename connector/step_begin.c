@@ -14,6 +14,8 @@ enum {
 	CSR_MAX = 16 * 1024,
 	TICKET_MAX = 64 * 1024,
 	BUSY_MS = 60 * 1000,
+	SUSPENDED_MS = 5 * 60 * 1000,
+	ROOM_MS = 5 * 1000, /* there is room before the next job is asked for (flow.c) */
 };
 
 static const char no_ca[] = "ca_not_configured";
@@ -60,7 +62,7 @@ static bool copy_begun(struct job *job, const Vault__BegunIssue *begun)
 static bool choose_ca(struct flow *f, struct job *job)
 {
 	size_t at = 0;
-	while (at < job->ca_count && ca_clients_find(f->cas, cc_view_text(job->cas[at])) == NULL)
+	while (at < job->ca_count && !flow_ca_is_usable(f, cc_view_text(job->cas[at])))
 		at++;
 	if (at == job->ca_count)
 		return false;
@@ -68,6 +70,16 @@ static bool choose_ca(struct flow *f, struct job *job)
 		cc_blob_free(&job->order); /* that order is for the first */
 	job_choose_ca(job, at, cc_view_text(f->tenant));
 	return true;
+}
+
+/* Not for ever: an operator can lift it, and another connector may have done so. */
+static bool has_suspended(const struct flow *f, const struct job *job)
+{
+	for (size_t i = 0; i < job->ca_count; i++) {
+		if (ca_clients_find(f->cas, cc_view_text(job->cas[i])) != NULL)
+			return true;
+	}
+	return false;
 }
 
 /* A claim of an earlier holder with our own CSR: that CA may have issued for it already. */
@@ -90,22 +102,18 @@ static void heed_prior(struct flow *f, struct job *job)
 
 static void on_intent(struct flow *f, struct job *job, cc_err err)
 {
-	if (!flow_is(job, JOURNAL__JOB_STATE__STATE_INTENT)) {
+	bool first = job->delivery != NULL && flow_is(job, JOURNAL__JOB_STATE__STATE_INTENT);
+	if (err == CC_OK) {
+		job_forget_delivery(job);
 		flow_step(f, job);
-		return;
-	}
-	if (err != CC_OK && job->delivery == NULL) {
-		f->events->fatal(
-			f->arg, err); /* an earlier record of it, and its claim, still stand */
-		return;
-	}
-	if (err != CC_OK) {
+	} else if (first) {
+		decisions_return(f->decisions);
 		log_event(EV_JOURNAL_FULL, LV_JOB(job_id_view(job)), LV_ERR(err));
-		flow_give_back(f, job, CERTQ__NACK_REASON__NACK_BUSY, BUSY_MS, false, false);
-		return;
+		flow_give_back(f, job, CERTQ__NACK_REASON__NACK_BUSY,
+			err == CC_FULL ? ROOM_MS : BUSY_MS, false, false);
+	} else { /* an earlier record of it, and its claim, or a later one, still stand */
+		f->events->fatal(f->arg, err);
 	}
-	job_forget_delivery(job);
-	flow_step(f, job);
 }
 
 void step_record_intent(struct flow *f, struct job *job)
@@ -120,6 +128,9 @@ void step_record_intent(struct flow *f, struct job *job)
 		journal_change_blob(c, job_id_view(job), JOURNAL_CSR, cc_blob_view(&job->csr));
 		journal_change_blob(
 			c, job_id_view(job), JOURNAL_TICKET, cc_blob_view(&job->ticket));
+	} else if (flow_has_cookie(f, job)) { /* it must not speak for the next request */
+		cc_blob_free(&job->cookie);
+		journal_change_blob(c, job_id_view(job), JOURNAL_COOKIE, CC_VIEW_NONE);
 	}
 	flow_commit(f, job, c, on_intent);
 }
@@ -134,12 +145,16 @@ static void take_begun(struct flow *f, struct job *job, const Vault__BegunIssue 
 		why.detail = cc_view_text("the keyvault's answer makes no sense");
 		flow_fail(f, job, &why);
 	} else if (!choose_ca(f, job)) {
-		flow_fail(f, job, &why);
+		if (has_suspended(f, job))
+			flow_give_back(f, job, CERTQ__NACK_REASON__NACK_CA_UNREACHABLE,
+				SUSPENDED_MS, false, false);
+		else
+			flow_fail(f, job, &why);
 	} else if (journal_room(f->journal) == JOURNAL_ROOM_RESERVE) {
-		flow_give_back(f, job, CERTQ__NACK_REASON__NACK_BUSY, BUSY_MS, false, false);
+		flow_give_back(f, job, CERTQ__NACK_REASON__NACK_BUSY, ROOM_MS, false, false);
 	} else {
 		heed_prior(f, job);
-		step_record_intent(f, job);
+		flow_ask_prior(f, job);
 	}
 }
 
@@ -157,6 +172,10 @@ void step_begin(struct flow *f, struct job *job)
 {
 	if (job->kind != JOB_KIND_ISSUE) {
 		step_simple(f, job);
+		return;
+	}
+	if (job->asks_prior) {
+		flow_ask_prior(f, job);
 		return;
 	}
 	if (!flow_vault_is_free(f, job)) {

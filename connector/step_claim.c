@@ -59,9 +59,7 @@ void flow_take_claim_ack(struct flow *f, const Certq__ClaimAck *ack)
 		flow_retry(f, job, ack->retry_after_ms);
 		break;
 	default: /* LOST, ALREADY_DONE, CANCELLED, EXPIRED */
-		flow_settle(f, job,
-			job->doubtful ? CERTQ__SETTLEMENT__SETTLE_UNSPECIFIED
-				      : CERTQ__SETTLEMENT__SETTLE_NOT_ISSUED);
+		flow_lose_claim(f, job);
 		break;
 	}
 }

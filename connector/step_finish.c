@@ -1,13 +1,14 @@
 /*
  * ISSUED: the keyvault checks the chain against the job, packs, seals and signs.  It asks no CA, so it
- * is done again at once after a restart; a keyvault that dies over it is asked until it answers, since
- * the certificate exists.
+ * is done again at once after a restart.  A keyvault that dies over it is asked again, since the certificate
+ * exists, but not for ever.
  */
 #include "connector/flow_int.h"
 
+#include "base/hash.h"
 #include "connector/steps.h"
 
-enum { BUNDLE_MAX = 192 * 1024 };
+enum { BUNDLE_MAX = 192 * 1024, DEATHS_MAX = 4, DEATH_MS = 2000 };
 
 static bool bundle_fits(const Certq__ResultBundle *bundle)
 {
@@ -53,13 +54,29 @@ static void take_answer(struct flow *f, struct job *job, const Vault__VaultAnswe
 	}
 }
 
+/* Others may have been there when it died: each waits longer, so that in the end it is with it alone.  After
+ * four deaths it is the one, and the certificate is left over. */
+static void take_death(struct flow *f, struct job *job, cc_err err)
+{
+	struct flow_failure why = {.code = cc_view_text("poison"),
+		.event = EV_VAULT_FAILED,
+		.detail = cc_view_text(cc_err_detail(err))};
+	if (++job->vault_deaths >= DEATHS_MAX)
+		flow_fail(f, job, &why);
+	else
+		flow_retry(f, job,
+			(int64_t)job->vault_deaths * DEATH_MS + (int64_t)random_below(DEATH_MS));
+}
+
 static void on_finished(void *arg, cc_err err, const Vault__VaultAnswer *answer)
 {
 	struct flow *f = NULL;
 	struct job *job = flow_ref_end(arg, &f);
 	if (job == NULL || !flow_is(job, JOURNAL__JOB_STATE__STATE_ISSUED))
 		return;
-	if (err != CC_OK)
+	if (err == CC_PEER_RESTARTED)
+		take_death(f, job, err);
+	else if (err != CC_OK)
 		flow_retry(f, job, 0);
 	else
 		take_answer(f, job, answer);

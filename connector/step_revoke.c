@@ -70,6 +70,7 @@ static void on_revoked(void *arg, cc_err err, const Ca__CaAnswer *answer)
 {
 	struct flow *f = NULL;
 	struct job *job = flow_ref_end(arg, &f);
+	crashpoint_pass(CRASH_CONNECTOR_AFTER_REVOKE);
 	if (job == NULL || is_over(job))
 		return;
 	if (err != CC_OK)
@@ -87,6 +88,7 @@ static void ask_ca(struct flow *f, struct job *job)
 		return;
 	}
 	struct flow_ref *ref = flow_ref_new(f, job);
+	crashpoint_pass(CRASH_CONNECTOR_BEFORE_REVOKE);
 	cc_err err = ca_client_revoke(ca, cc_blob_view(&job->order), on_revoked, ref);
 	if (err != CC_OK) {
 		flow_ref_cancel(ref);

@@ -1,8 +1,8 @@
 /*
- * CLAIMED: ask the CA.  When a CA may have issued already and nobody told us, it is asked first
- * (find); where it cannot be asked, the request is repeated only if the same request gives the same
- * certificate.  Another CA, or a failure that settles the claim as NOT_ISSUED, only when it is sure
- * that there is no certificate.
+ * CLAIMED: ask the CA for a certificate.  When a CA may have issued already and nobody told us, it is asked
+ * what became of that first (find); where it cannot tell, the request is repeated if the same request
+ * gives the same certificate, or if the CA's on_unknown says so and the doubt is on disk and told.  Another
+ * CA, or a failure that settles the claim as NOT_ISSUED, only when it is sure that there is no certificate.
  */
 #include "connector/flow_int.h"
 
@@ -16,8 +16,7 @@ enum {
 	OTHER_CA_AFTER = 3,  /* NOT_SENT in a row */
 	NO_RUNNER_AFTER = 6, /* tries without a runner: some half a minute */
 	ORDERS_REFUSED_MAX = 2,
-	CHAIN_CERTIFICATES_MAX = 8,
-	CHAIN_BYTES_MAX = 48 * 1024,
+	SUSPENDED_MS = 60 * 1000,
 };
 
 static void submit(struct flow *f, struct job *job);
@@ -35,106 +34,22 @@ static void fail(struct flow *f, struct job *job, const char *code, uint32_t eve
 		.event = event,
 		.detail = reason,
 		.retryable = retryable};
-	if (is_settling(job)) /* nobody waits for the failure, only for the claim */
-		flow_settle(f, job,
-			job->doubtful ? CERTQ__SETTLEMENT__SETTLE_UNSPECIFIED
-				      : CERTQ__SETTLEMENT__SETTLE_NOT_ISSUED);
-	else
-		flow_fail(f, job, &why);
-}
-
-/* ---- the certificate ---- */
-
-static void on_issued_recorded(struct flow *f, struct job *job, cc_err err)
-{
-	(void)job;
-	if (err != CC_OK)
-		f->events->fatal(f->arg, err); /* the certificate must not be forgotten */
-}
-
-static bool chain_fits(const Ca__CaAnswer *answer)
-{
-	size_t total = 0;
-	for (size_t i = 0; i < answer->n_chain; i++)
-		total += answer->chain[i].len;
-	return answer->n_chain <= CHAIN_CERTIFICATES_MAX && total <= CHAIN_BYTES_MAX;
-}
-
-static cc_blob pack_chain(const Ca__CaAnswer *answer)
-{
-	Journal__CertificateList list = JOURNAL__CERTIFICATE_LIST__INIT;
-	list.n_certificates = answer->n_chain;
-	list.certificates = answer->chain;
-	return codec_pack(&list);
-}
-
-/* A certificate that cannot be delivered.  One for another key is never touched again: the CA, or its
- * cookie, took us for somebody else. */
-static void take_unusable(struct flow *f, struct job *job, cc_err err)
-{
-	cc_view reason = cc_view_text(err != CC_OK ? cc_err_detail(err) : "the chain is too large");
-	const char *code = err == CC_MISMATCH ? FLOW_KEY_MISMATCH : "ca_answer_unusable";
-	log_event(EV_CERTIFICATE_MISMATCH, LV_JOB(job_id_view(job)), LV_TEXT("code", code),
-		LV_VIEW("reason", reason), LV_VIEW("ca", job_ca(job)),
-		LV_HEX("certificate", cc_blob_view(&job->certificate.sha256)),
-		LV_TEXT("correlation", job->correlation));
-	job->doubtful = true;
-	fail(f, job, code, EV_CERTIFICATE_MISMATCH, reason, false);
-}
-
-/* ISSUED is on its way to the disk while the keyvault packs: the commits stay in order. */
-static void take_issued(struct flow *f, struct job *job, const Ca__CaAnswer *answer)
-{
-	cc_err err = answer->n_chain == 0 ? cc_fail(CC_MALFORMED, "the CA gave no certificate")
-					  : flow_read_leaf(codec_view(answer->chain[0]), job);
-	if (err != CC_OK || !chain_fits(answer)) {
-		take_unusable(f, job, err);
-		return;
-	}
-	cc_blob_free(&job->chain);
-	job->chain = pack_chain(answer);
-	job->doubtful = false;
-	log_event(EV_PKCS_ISSUED_SUCCESS, LV_JOB(job_id_view(job)), LV_VIEW("ca", job_ca(job)),
-		LV_HEX("serial", cc_blob_view(&job->certificate.serial)),
-		LV_HEX("certificate", cc_blob_view(&job->certificate.sha256)),
-		LV_TEXT("correlation", job->correlation));
-	struct journal_change *c = flow_change(f);
-	flow_set_state(f, job, JOURNAL__JOB_STATE__STATE_ISSUED);
-	flow_put_record(c, job);
-	journal_change_blob(c, job_id_view(job), JOURNAL_CHAIN, cc_blob_view(&job->chain));
-	flow_commit(f, job, c, on_issued_recorded);
-	step_finish(f, job);
-}
-
-static void on_pending_recorded(struct flow *f, struct job *job, cc_err err)
-{
-	if (err != CC_OK)
-		f->events->fatal(f->arg, err);
-	else
+	if (is_settling(job) && job->doubtful) /* it is asked what became of it */
 		flow_step(f, job);
-}
-
-static void take_pending(struct flow *f, struct job *job, const Ca__CaAnswer *answer)
-{
-	struct journal_change *c = flow_change(f);
-	if (!is_settling(job))
-		flow_set_state(f, job, JOURNAL__JOB_STATE__STATE_PENDING);
-	job->next_due_ms = clock_realtime_ms() + (int64_t)answer->delay_s * 1000;
-	flow_put_record(c, job);
-	if (answer->cookie.len <= JOURNAL_COOKIE_MAX)
-		journal_change_blob(
-			c, job_id_view(job), JOURNAL_COOKIE, codec_view(answer->cookie));
-	flow_commit(f, job, c, on_pending_recorded);
+	else
+		flow_claim_failed(f, job, &why);
 }
 
 /* ---- no certificate ---- */
 
-/* The next CA of the profile that has a runner here, or none. */
+/* The next CA of the profile that has a runner here, or none.  Only when it is sure that this one has made
+ * nothing. */
 static bool go_to_other_ca(struct flow *f, struct job *job)
 {
 	size_t next = job->ca_at + 1;
-	while (next < job->ca_count &&
-		ca_clients_find(f->cas, cc_view_text(job->cas[next])) == NULL)
+	if (job->doubtful || job->risked || job->settle_ca != NULL)
+		return false;
+	while (next < job->ca_count && !flow_ca_is_usable(f, cc_view_text(job->cas[next])))
 		next++;
 	if (next >= job->ca_count)
 		return false;
@@ -156,8 +71,7 @@ static void take_not_sent(struct flow *f, struct job *job, cc_view reason)
 		log_event(EV_PKCS_ISSUED_FAILED_ATTEMPT, LV_JOB(job_id_view(job)),
 			LV_VIEW("ca", job_ca(job)), LV_VIEW("reason", reason),
 			LV_TEXT("correlation", job->correlation));
-	if (job->not_sent >= OTHER_CA_AFTER && !job->doubtful && job->settle_ca == NULL &&
-		go_to_other_ca(f, job))
+	if (job->not_sent >= OTHER_CA_AFTER && go_to_other_ca(f, job))
 		return;
 	flow_retry(f, job, 0);
 }
@@ -165,10 +79,17 @@ static void take_not_sent(struct flow *f, struct job *job, cc_view reason)
 /* A runner that starts anew is no reason for another CA, one that stays away is. */
 static void wait_for_runner(struct flow *f, struct job *job)
 {
-	if (job->attempts >= NO_RUNNER_AFTER && !job->doubtful && job->settle_ca == NULL &&
-		go_to_other_ca(f, job))
+	if (job->attempts >= NO_RUNNER_AFTER && go_to_other_ca(f, job))
 		return;
 	flow_retry(f, job, 0);
+}
+
+/* Until an operator lifts it; where there is another CA, that one. */
+static void wait_for_operator(struct flow *f, struct job *job)
+{
+	if (go_to_other_ca(f, job))
+		return;
+	flow_retry(f, job, SUSPENDED_MS);
 }
 
 static void take_unknown(struct flow *f, struct job *job, cc_view reason)
@@ -177,10 +98,8 @@ static void take_unknown(struct flow *f, struct job *job, cc_view reason)
 		LV_VIEW("ca", job_ca(job)), LV_VIEW("reason", reason),
 		LV_TEXT("outcome", "unknown"), LV_TEXT("correlation", job->correlation));
 	job->doubtful = true;
-	if (is_settling(job))
-		flow_settle(f, job, CERTQ__SETTLEMENT__SETTLE_UNSPECIFIED);
-	else
-		flow_retry(f, job, 0);
+	job->cannot_find = false;
+	flow_retry(f, job, 0); /* it is asked what became of it first */
 }
 
 static void take_rejected(struct flow *f, struct job *job, const Ca__CaAnswer *answer)
@@ -213,10 +132,10 @@ static void take_answer(struct flow *f, struct job *job, const Ca__CaAnswer *ans
 	cc_view reason = codec_view(answer->reason);
 	switch (answer->result) {
 	case CA__CA_RESULT__CA_ISSUED:
-		take_issued(f, job, answer);
+		flow_take_issued(f, job, answer);
 		break;
 	case CA__CA_RESULT__CA_PENDING:
-		take_pending(f, job, answer);
+		flow_take_pending(f, job, answer);
 		break;
 	case CA__CA_RESULT__CA_REJECTED:
 	case CA__CA_RESULT__CA_NEED_REKEY:
@@ -244,9 +163,12 @@ static void on_submitted(void *arg, cc_err err, const Ca__CaAnswer *answer)
 {
 	struct flow *f = NULL;
 	struct job *job = flow_ref_end(arg, &f);
+	crashpoint_pass(CRASH_CONNECTOR_AFTER_SUBMIT);
 	if (job == NULL)
 		return;
-	if (err != CC_OK)
+	if (!flow_is(job, JOURNAL__JOB_STATE__STATE_CLAIMED) && !is_settling(job))
+		flow_step(f, job);
+	else if (err != CC_OK)
 		take_unknown(f, job, cc_view_text(cc_err_detail(err)));
 	else
 		take_answer(f, job, answer);
@@ -259,7 +181,9 @@ static void send_order(struct flow *f, struct job *job, struct ca_client *ca)
 	struct flow_ref *ref = flow_ref_new(f, job);
 	job->was_doubtful = job->doubtful;
 	job->doubtful = true; /* until the runner has answered */
-	if (ca_client_submit(ca, cc_blob_view(&job->order), on_submitted, ref) != CC_OK) {
+	crashpoint_pass(CRASH_CONNECTOR_BEFORE_SUBMIT);
+	if (ca_client_submit(ca, cc_blob_view(&job->order), job->risked, on_submitted, ref) !=
+		CC_OK) {
 		job->doubtful = job->was_doubtful;
 		flow_ref_cancel(ref);
 		wait_for_runner(f, job);
@@ -322,7 +246,9 @@ static void fetch_order(struct flow *f, struct job *job)
 static void submit(struct flow *f, struct job *job)
 {
 	struct ca_client *ca = ca_clients_find(f->cas, job_ca(job));
-	if (ca == NULL || !ca_client_is_ready(ca))
+	if (journal_is_suspended(f->journal, job_ca(job)))
+		wait_for_operator(f, job);
+	else if (ca == NULL || !ca_client_is_ready(ca))
 		wait_for_runner(f, job);
 	else if (job->order.size == 0 || clock_boottime_ms() >= job->order_due)
 		fetch_order(f, job);
@@ -330,77 +256,64 @@ static void submit(struct flow *f, struct job *job)
 		send_order(f, job, ca);
 }
 
-/* The CA cannot be asked what became of an earlier request. */
+/* ---- again, although the CA may have issued ---- */
+
+static bool holds_on_unknown(const struct flow *f, const struct job *job)
+{
+	for (size_t i = 0; i < f->settings.hold_count; i++) {
+		if (text_equal(job_ca(job), f->settings.hold_cas[i]))
+			return true;
+	}
+	return false;
+}
+
+static void record_risk(struct flow *f, struct job *job)
+{
+	struct journal_change *c = flow_change(f);
+	job->risked = true;
+	flow_put_record(c, job);
+	flow_put_doubt(c, job);
+	flow_commit_step(f, job, c);
+}
+
+static void tell_risk(struct flow *f, struct job *job)
+{
+	Certq__Settle settle = CERTQ__SETTLE__INIT;
+	if (job->sent || f->session == NULL || !session_can_send(f->session))
+		return;
+	settle.job_id = codec_bytes(job_id_view(job));
+	settle.epoch = job->epoch;
+	settle.ca = codec_bytes(job_ca(job));
+	settle.outcome = CERTQ__SETTLEMENT__SETTLE_IN_DOUBT;
+	if (session_send_settle(f->session, &settle))
+		flow_wait_answer(f, job);
+}
+
+void flow_take_risk_told(struct flow *f, struct job *job, Certq__SettleVerdict verdict)
+{
+	job->sent = false;
+	if (verdict == CERTQ__SETTLE_VERDICT__SETTLE_ACK_RETRY_LATER) {
+		flow_retry(f, job, 0);
+		return;
+	}
+	job->risk_told = true;
+	flow_step(f, job);
+}
+
+/* The CA cannot tell what became of an earlier request.  A second certificate only with a record of the
+ * doubt, here and at the queue. */
 static void submit_or_hold(struct flow *f, struct job *job, const struct ca_client *ca)
 {
 	if (ca_client_properties(ca)->resubmit == CA__CA_RESUBMIT__RESUBMIT_SAME_CERT)
 		submit(f, job);
+	else if (holds_on_unknown(f, job))
+		flow_resolve(f, job, FLOW_IN_DOUBT);
+	else if (!job->risked)
+		record_risk(f, job);
+	else if (!job->risk_told)
+		tell_risk(f, job);
 	else
-		flow_settle(f, job, CERTQ__SETTLEMENT__SETTLE_UNSPECIFIED);
-}
-
-static void take_found(struct flow *f, struct job *job, const Ca__CaAnswer *answer)
-{
-	struct ca_client *ca = ca_clients_find(f->cas, job_ca(job));
-	switch (answer->result) {
-	case CA__CA_RESULT__CA_ISSUED:
-		take_issued(f, job, answer);
-		break;
-	case CA__CA_RESULT__CA_PENDING:
-		take_pending(f, job, answer);
-		break;
-	case CA__CA_RESULT__CA_NOT_ISSUED:
-		job->doubtful = false;
-		if (is_settling(job))
-			flow_settle(f, job, CERTQ__SETTLEMENT__SETTLE_NOT_ISSUED);
-		else
-			submit(f, job);
-		break;
-	case CA__CA_RESULT__CA_CANNOT_TELL:
-	case CA__CA_RESULT__CA_NOT_SUPPORTED:
-		if (is_settling(job) || ca == NULL || !ca_client_is_ready(ca))
-			flow_step(f, job);
-		else
-			submit_or_hold(f, job, ca);
-		break;
-	default:
-		flow_retry(f, job, 0);
-		break;
-	}
-}
-
-static void on_found(void *arg, cc_err err, const Ca__CaAnswer *answer)
-{
-	struct flow *f = NULL;
-	struct job *job = flow_ref_end(arg, &f);
-	if (job == NULL)
-		return;
-	if (err != CC_OK)
-		flow_retry(f, job, 0);
-	else
-		take_found(f, job, answer);
-}
-
-static void find(struct flow *f, struct job *job, struct ca_client *ca)
-{
-	Ca__Find op = CA__FIND__INIT;
-	struct flow_ref *ref = NULL;
-	cc_err err = flow_load(f, job, JOURNAL_CSR, &job->csr);
-	if (err != CC_OK) {
-		f->events->fatal(f->arg, err);
-		return;
-	}
-	op.tenant = codec_text(f->tenant);
-	op.job_id = codec_bytes(job_id_view(job));
-	op.csr = codec_bytes(cc_blob_view(&job->csr));
-	op.csr_sha256 = codec_bytes(cc_view_of(job->csr_sha256, sizeof job->csr_sha256));
-	op.spki_sha256 = codec_bytes(cc_view_of(job->spki_sha256, sizeof job->spki_sha256));
-	op.txid = codec_bytes(cc_view_of(job->txid, sizeof job->txid));
-	ref = flow_ref_new(f, job);
-	if (ca_client_find(ca, &op, on_found, ref) != CC_OK) {
-		flow_ref_cancel(ref);
-		flow_retry(f, job, 0);
-	}
+		submit(f, job);
 }
 
 void step_submit(struct flow *f, struct job *job)
@@ -410,9 +323,8 @@ void step_submit(struct flow *f, struct job *job)
 		return;
 	if (!job->doubtful || ca == NULL || !ca_client_is_ready(ca))
 		submit(f, job);
-	else if (ca_client_properties(ca)->find == CA__CA_FIND__FIND_BY_CSR ||
-		 ca_client_properties(ca)->find == CA__CA_FIND__FIND_BY_SPKI)
-		find(f, job, ca);
+	else if (!job->cannot_find && flow_can_find(ca))
+		flow_ask_find(f, job, ca);
 	else
 		submit_or_hold(f, job, ca);
 }

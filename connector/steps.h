@@ -18,10 +18,12 @@ void step_claim(struct flow *f, struct job *job);  /* INTENT: claim at the queue
 void step_submit(struct flow *f, struct job *job); /* CLAIMED: ask the CA */
 void step_finish(struct flow *f, struct job *job); /* ISSUED: the keyvault packs, seals and signs */
 void step_send(struct flow *f, struct job *job);   /* RESULT, READY_TO_SEND: until acknowledged */
-void step_settle(
-	struct flow *f, struct job *job); /* SETTLING: say what became of the claim, or keep */
-void step_keep(struct flow *f, struct job *job); /* PENDING, WATCH, ORPHAN */
-void step_none(struct flow *f, struct job *job); /* DONE, FAILED: the last commit is under way */
+void step_pending(struct flow *f, struct job *job); /* PENDING: parked, polled */
+void step_watch(struct flow *f, struct job *job);   /* WATCH: polled slowly */
+void step_settle(struct flow *f,
+	struct job *job); /* SETTLING: find out what became of the claim, and say it */
+void step_orphan(struct flow *f, struct job *job); /* ORPHAN: revoke by the rules, or report */
+void step_none(struct flow *f, struct job *job);   /* DONE, FAILED: the last commit is under way */
 
 /* Given back: the Nack, until acknowledged. */
 void step_give_back(struct flow *f, struct job *job);

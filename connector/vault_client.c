@@ -195,6 +195,29 @@ cc_err vault_client_approve_revoke(
 	return make_call(v, &request, fn, arg);
 }
 
+cc_err vault_client_approve_orphan(struct vault_client *v, cc_view ticket, cc_view ca,
+	cc_view packed_chain, vault_answer_fn fn, void *arg)
+{
+	Vault__VaultRequest request = VAULT__VAULT_REQUEST__INIT;
+	Vault__ApproveOrphan op = VAULT__APPROVE_ORPHAN__INIT;
+	Journal__CertificateList *chain = NULL;
+	cc_err err = CC_OK;
+	TRY(codec_decode(
+		&journal__certificate_list__descriptor, packed_chain, CHAN_FRAME_MAX, &chain));
+	ENSURE(chain->n_certificates > 0, cc_fail(CC_CORRUPT, "a chain without a certificate"));
+	op.ticket = codec_bytes(ticket);
+	op.ca = codec_bytes(ca);
+	op.certificate = chain->certificates[0];
+	op.n_chain = chain->n_certificates - 1;
+	op.chain = chain->certificates + 1;
+	request.op_case = VAULT__VAULT_REQUEST__OP_APPROVE_ORPHAN;
+	request.approve_orphan = &op;
+	TRY(make_call(v, &request, fn, arg));
+out:
+	codec_free(chain);
+	return err;
+}
+
 cc_err vault_client_chain_result(struct vault_client *v, const Certq__Job *delivery, cc_view ca,
 	ProtobufCBinaryData *chain, size_t count, vault_answer_fn fn, void *arg)
 {

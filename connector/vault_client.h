@@ -42,6 +42,9 @@ cc_err vault_client_rewrap(struct vault_client *v, const Certq__Job *delivery, v
 /* The answer is an order for the CA that it names. */
 cc_err vault_client_approve_revoke(struct vault_client *v, const Certq__Job *delivery,
 	vault_answer_fn fn, void *arg) CC_MUST_USE;
+/* The same, for a certificate of ours that the queue has no use for. */
+cc_err vault_client_approve_orphan(struct vault_client *v, cc_view ticket, cc_view ca,
+	cc_view packed_chain, vault_answer_fn fn, void *arg) CC_MUST_USE;
 cc_err vault_client_chain_result(struct vault_client *v, const Certq__Job *delivery, cc_view ca,
 	ProtobufCBinaryData *chain, size_t count, vault_answer_fn fn, void *arg) CC_MUST_USE;
 cc_err vault_client_list_public(struct vault_client *v, vault_answer_fn fn, void *arg) CC_MUST_USE;

@@ -9,6 +9,10 @@
 static void keep(struct flow *f, struct job *job, uint32_t lease_ms)
 {
 	job->kept = true;
+	if (flow_is(job, JOURNAL__JOB_STATE__STATE_PENDING) && job->sent) {
+		flow_take_parked(f, job);
+		return;
+	}
 	if (lease_ms > 0)
 		leases_set(f->leases, job, lease_ms);
 	/* no step here: after a resume the ready session looks at every job, and an extended lease
@@ -24,12 +28,15 @@ static void lose(struct flow *f, struct job *job)
 	flow_drop(f, job);
 }
 
-/* Provably no certificate: say so.  Otherwise nobody knows, and a call under way is waited for. */
-static void lose_claim(struct flow *f, struct job *job)
+/* Provably no certificate: say so.  Otherwise nobody knows: a call under way is waited for, then the CA is
+ * asked. */
+void flow_lose_claim(struct flow *f, struct job *job)
 {
-	flow_settle(f, job,
-		job->doubtful ? CERTQ__SETTLEMENT__SETTLE_UNSPECIFIED
-			      : CERTQ__SETTLEMENT__SETTLE_NOT_ISSUED);
+	job->kept = false;
+	if (job->doubtful)
+		flow_resolve(f, job, "");
+	else
+		flow_settle(f, job, CERTQ__SETTLEMENT__SETTLE_NOT_ISSUED);
 }
 
 static void gone(struct flow *f, struct job *job)
@@ -41,11 +48,14 @@ static void gone(struct flow *f, struct job *job)
 		break;
 	case JOURNAL__JOB_STATE__STATE_INTENT:
 	case JOURNAL__JOB_STATE__STATE_CLAIMED:
-		lose_claim(f, job);
+		flow_lose_claim(f, job);
 		break;
 	case JOURNAL__JOB_STATE__STATE_PENDING:
 		job->doubtful = true;
-		lose_claim(f, job);
+		flow_lose_claim(f, job);
+		break;
+	case JOURNAL__JOB_STATE__STATE_SETTLING:
+		job->kept = false;
 		break;
 	default: /* ISSUED and RESULT go on: the store decides; the rest is settled or kept already */
 		break;
@@ -57,6 +67,11 @@ void flow_take_verdict(struct flow *f, const struct session_verdict *v)
 	struct job *job = jobs_find(f->jobs, v->job_id);
 	if (job == NULL || v->epoch != job->epoch)
 		return;
+	if (flow_is(job, JOURNAL__JOB_STATE__STATE_ORPHAN)) {
+		if (job->sent && job->holds == 0)
+			flow_take_orphan_verdict(f, job, v);
+		return;
+	}
 	if (v->verdict == CERTQ__JOB_VERDICT__VERDICT_KEEP)
 		keep(f, job, v->lease_ms);
 	else

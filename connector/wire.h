@@ -28,6 +28,8 @@ struct wire_ops {
 	 * be lost with the connection: who needs an answer waits for it before. */
 	void (*close)(struct wire *w, unsigned status);
 	size_t (*queued)(const struct wire *w); /* bytes that wait to be sent */
+	/* The end of the server's certificate, as it was shown last; 0: never.  NULL: has none. */
+	int64_t (*server_not_after_s)(const struct wire *w);
 };
 
 struct wire { /* first member of an implementation's own struct */

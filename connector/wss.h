@@ -12,11 +12,15 @@
 
 #include "base/loop.h"
 #include "connector/identity.h"
+#include "connector/proxy.h"
 #include "connector/wire.h"
 
 #define WSS_CLIENT_PATH "/v1/connect"
 
 /* `l` is a loop of base/lws_loop.h; `id` must outlive it. */
-cc_err wss_new(struct loop *l, const struct identity *id, struct wire **ret) CC_MUST_USE;
+/* Takes over *proxy (connector/proxy.h); `addresses` as in connector/addresses.h.  dialer_start_library
+ * was called. */
+cc_err wss_new(struct loop *l, const struct identity *id, struct proxy **proxy,
+	char *const *addresses, size_t address_count, struct wire **ret) CC_MUST_USE;
 /* Before the loop; whoever uses the wire must be gone.  Accepts NULL. */
 void wss_free(struct wire *w);

@@ -119,6 +119,7 @@ static void check_queue_tls(struct doctor *d)
 	const char *fix = "check name, port and proxy of the queue; the CA is pinned in "
 			  "identity/queue-ca.pem";
 	cc_blob body = CC_BLOB_NONE;
+	struct ctl_way *way = NULL;
 	long status = 0;
 
 	if (r == NULL || r->queue_url.len < 6) {
@@ -132,11 +133,15 @@ static void check_queue_tls(struct doctor *d)
 	char *ca = cc_asprintf("%s/identity/queue-ca.pem", d->c->settings.state_dir);
 	char *certificate = cc_asprintf("%s/identity/transport.pem", d->c->settings.state_dir);
 	char *key = cc_asprintf("%s/identity/transport.key", d->c->settings.state_dir);
-	cc_err err = https_ask(&(struct https_request){.url = url,
-				       .ca_file = ca,
-				       .client_certificate = certificate,
-				       .client_key = key},
-		&status, &body);
+	cc_err err = ctl_way_read(&d->c->settings, &way);
+	if (err == CC_OK)
+		err = https_ask(&(struct https_request){.url = url,
+					.ca_file = ca,
+					.client_certificate = certificate,
+					.client_key = key,
+					.proxy = ctl_way_proxy(way)},
+			&status, &body);
+	ctl_way_free(way);
 	char *finding = err == CC_OK ? cc_asprintf("%s answers under the pinned CA", url)
 				     : cc_strdup(cc_err_detail(err));
 	tell(d, "TLS to the queue", err == CC_OK, finding, fix);

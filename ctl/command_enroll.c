@@ -115,8 +115,9 @@ static char *request_body(const struct enrolment *e)
 	return text;
 }
 
-static cc_err ask_queue(struct enrolment *e)
+static cc_err ask_queue(const struct ctl *c, struct enrolment *e)
 {
+	struct ctl_way *way = NULL;
 	char *base = cc_strndup(codec_view(e->token->url));
 	char *url = cc_asprintf("%s/v1/enroll", base);
 	char *body = request_body(e);
@@ -125,9 +126,11 @@ static cc_err ask_queue(struct enrolment *e)
 	long status = 0;
 	cc_err err = CC_OK;
 
-	TRY(https_ask(
-		&(struct https_request){
-			.url = url, .ca_pin = codec_view(e->token->queue_ca_pin), .body = body},
+	TRY(ctl_way_read(&c->settings, &way));
+	TRY(https_ask(&(struct https_request){.url = url,
+			      .ca_pin = codec_view(e->token->queue_ca_pin),
+			      .body = body,
+			      .proxy = ctl_way_proxy(way)},
 		&status, &answer));
 	words = https_problem(status, cc_blob_view(&answer));
 	ENSURE(status == 200 || status == 201, cc_fail(CC_DENIED, "%s: %s", url, words));
@@ -135,6 +138,7 @@ static cc_err ask_queue(struct enrolment *e)
 		json_loadb((const char *)answer.data, answer.size, JSON_REJECT_DUPLICATES, NULL);
 	ENSURE(json_is_object(e->answer), cc_fail(CC_MALFORMED, "%s: the answer is not JSON", url));
 out:
+	ctl_way_free(way);
 	free(words);
 	cc_blob_free(&answer);
 	free(body);
@@ -415,7 +419,7 @@ static cc_err enroll(const struct ctl *c, const char *token_file)
 	TRY(read_token(token_file, &e.token));
 	TRY(ask_result_key(c, &e.result_spki));
 	TRY(make_csr(&e));
-	TRY(ask_queue(&e));
+	TRY(ask_queue(c, &e));
 	TRY(check_answer(&e));
 	TRY(write_pins(c, &e));
 	TRY(write_identity(c, &e));

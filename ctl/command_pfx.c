@@ -12,6 +12,7 @@
 #include "base/text.h"
 #include "base/tool.h"
 #include "ctl/ctl.h"
+#include "ctl/password.h"
 #include "ctl/pfx_worker.h"
 #include "proto/codec.h"
 #include <getopt.h>
@@ -21,7 +22,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <termios.h>
 #include <unistd.h>
 
 #define PFX_FILE_MAX (96u * 1024u)
@@ -56,39 +56,41 @@ static int usage(FILE *to, int status)
 	return status;
 }
 
+/* Passwords of such records are one byte a character wherever they go, so that above U+00FF they would
+ * be cut to another password.  Which character it is stays unsaid. */
+static cc_err check_characters(cc_view password)
+{
+	size_t position = 0, size;
+	uint32_t character = 0;
+
+	for (cc_view rest = password; rest.size > 0; rest = cc_view_part(rest, size, rest.size)) {
+		position++;
+		size = text_utf8_char(rest, &character);
+		if (size == 0 || character > 0xff)
+			return cc_fail(CC_USAGE,
+				"character %zu of the password is above U+00FF, which does not fit "
+				"the one byte that a device has for it: give the file another "
+				"password first",
+				position);
+	}
+	return CC_OK;
+}
+
 /* One line from the terminal without echo, or the file's first line. */
 static cc_err read_password(struct import *i)
 {
-	struct termios shown, hidden;
-	char line[1024];
-	bool terminal = i->password_file == NULL && tcgetattr(STDIN_FILENO, &shown) == 0;
 	cc_err err = CC_OK;
 
-	if (i->password_file != NULL) {
-		TRY(file_read_secret(i->password_file, 1024, &i->password));
-	} else {
-		if (terminal) {
-			hidden = shown;
-			hidden.c_lflag &= ~(tcflag_t)ECHO;
-			tcsetattr(STDIN_FILENO, TCSAFLUSH, &hidden);
-			fprintf(stderr, "password of the PFX files: ");
-		}
-		setvbuf(stdin, NULL, _IONBF, 0); /* no second copy of the password */
-		bool got = fgets(line, sizeof(line), stdin) != NULL;
-		if (terminal) {
-			tcsetattr(STDIN_FILENO, TCSAFLUSH, &shown);
-			fprintf(stderr, "\n");
-		}
-		ENSURE(got, cc_fail(CC_USAGE, "no password given"));
-		i->password = cc_secret_copy(cc_view_text(line));
-		OPENSSL_cleanse(line, sizeof(line));
-	}
+	if (i->password_file != NULL)
+		TRY(file_read_secret(i->password_file, PASSWORD_MAX, &i->password));
+	else
+		TRY(password_ask("password of the PFX files: ", &i->password));
 	while (i->password.size > 0 && (i->password.data[i->password.size - 1] == '\n' ||
 					       i->password.data[i->password.size - 1] == '\r'))
 		cc_secret_resize(&i->password, i->password.size - 1);
-	/* the paddings that devices know take one byte a character */
 	ENSURE(text_is_clean(cc_secret_view(&i->password), 1024),
 		cc_fail(CC_USAGE, "the password has a control character or is not UTF-8"));
+	TRY(check_characters(cc_secret_view(&i->password)));
 out:
 	return err;
 }
@@ -208,19 +210,23 @@ static cc_err upload(const struct ctl *c, const struct import *i, const char *bo
 {
 	char *url = cc_asprintf("%s/v1/tenants/%s/user-pfx", i->queue, i->tenant);
 	char *enrolled = cc_asprintf("%s/identity/queue-ca.pem", c->settings.state_dir);
+	struct ctl_way *way = NULL;
 	cc_blob answer = CC_BLOB_NONE;
 	char *words = NULL;
 	long status = 0;
 	cc_err err = CC_OK;
 
+	TRY(ctl_way_read(&c->settings, &way));
 	TRY(https_ask(&(struct https_request){.url = url,
 			      .ca_file = i->ca_file ? i->ca_file : enrolled,
 			      .bearer = &i->token,
-			      .body = body},
+			      .body = body,
+			      .proxy = ctl_way_proxy(way)},
 		&status, &answer));
 	words = https_problem(status, cc_blob_view(&answer));
 	ENSURE(status == 200 || status == 201, cc_fail(CC_DENIED, "%s: %s", url, words));
 out:
+	ctl_way_free(way);
 	free(words);
 	cc_blob_free(&answer);
 	free(enrolled);

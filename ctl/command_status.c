@@ -76,10 +76,16 @@ static json_t *children(const Control__StatusReport *r)
 static json_t *expiries(const Control__StatusReport *r)
 {
 	json_t *to = json_array();
-	for (size_t i = 0; i < r->n_expiries; i++)
+	int64_t now_s = clock_realtime_s();
+	for (size_t i = 0; i < r->n_expiries; i++) {
+		int64_t end_s = r->expiries[i]->not_after_s;
+		/* rounded down: -1 from the first second after the end */
+		int64_t days = (end_s - now_s - (end_s < now_s ? 86399 : 0)) / 86400;
 		json_array_append_new(
-			to, json_pack("{s:o, s:o}", "what", text_value(r->expiries[i]->what),
-				    "not_after", time_value(r->expiries[i]->not_after_s * 1000)));
+			to, json_pack("{s:o, s:o, s:I}", "what", text_value(r->expiries[i]->what),
+				    "not_after", time_value(end_s * 1000), "days_left",
+				    (json_int_t)days));
+	}
 	return to;
 }
 

@@ -9,6 +9,7 @@
 #include "base/blob.h"
 #include "control/v1/control.pb-c.h"
 #include "vault/v1/vault.pb-c.h"
+#include <stdio.h>
 
 /* Where things are, from connector.yaml; all paths absolute.  Freed by ctl_settings_free. */
 struct ctl_settings {
@@ -27,7 +28,17 @@ struct ctl {
 	struct ctl_settings settings; /* read before a command runs */
 };
 
+/* The proxy of connector.yaml, as the tool's own requests to the queue need it.  For Negotiate it sets
+ * the environment of the Kerberos library. */
+struct ctl_way;
+struct https_proxy;
+cc_err ctl_way_read(const struct ctl_settings *s, struct ctl_way **ret) CC_MUST_USE;
+const struct https_proxy *ctl_way_proxy(const struct ctl_way *w); /* NULL: none */
+void ctl_way_free(struct ctl_way *w);                             /* accepts NULL; wipes */
+
 cc_err ctl_settings_read(const char *config, struct ctl_settings *ret) CC_MUST_USE;
+/* A path of the file `config`, relative to its directory; caller frees. */
+char *ctl_absolute_path(const char *config, cc_view path);
 void ctl_settings_free(struct ctl_settings *s);
 /* CA names: the files of ca_dir without ".yaml".  Caller frees each and the array. */
 cc_err ctl_ca_names(const struct ctl_settings *s, char ***ret_names, size_t *ret_count) CC_MUST_USE;
@@ -68,7 +79,12 @@ void ctl_pins_free(struct ctl_pins *pins);
 int command_init(struct ctl *c, int argc, char **argv);
 int command_enroll(struct ctl *c, int argc, char **argv);
 int command_ca(struct ctl *c, int argc, char **argv);
+int command_ca_requests(
+	struct ctl *c, int argc, char **argv);       /* argv[0]: requests, approve or deny */
+int command_ca_requests_usage(FILE *to, int status); /* gives `status` back */
+int command_journal(struct ctl *c, int argc, char **argv);
 int command_pfx(struct ctl *c, int argc, char **argv);
 int command_keys(struct ctl *c, int argc, char **argv);
+int command_clock(struct ctl *c, int argc, char **argv);
 int command_status(struct ctl *c, int argc, char **argv);
 int command_doctor(struct ctl *c, int argc, char **argv);

@@ -39,13 +39,14 @@ static int64_t seconds_of(const ASN1_TIME *time)
 	return (int64_t)days * 86400 + seconds;
 }
 
-static cc_err reprotect(const Ctl__ImportRequest *request, struct reprotected *to)
+static cc_err reprotect(
+	const Ctl__ImportRequest *request, const struct pfx_legacy *legacy, struct reprotected *to)
 {
 	struct pfx_content content = {0};
 	unsigned char *der = NULL;
 	cc_err err = CC_OK;
 
-	TRY(pfx_open(codec_view(request->pfx), codec_view(request->password), false, &content));
+	TRY(pfx_open(codec_view(request->pfx), codec_view(request->password), legacy, &content));
 	to->password = pfx_password_new();
 	TRY(pfx_pack(content.key, content.leaf, content.others, &to->password, request->profile,
 		PFX_ITERATIONS, &to->pfx));
@@ -79,7 +80,8 @@ out:
 	return err;
 }
 
-static cc_err work(const Ctl__ImportRequest *request, cc_blob *ret_frame)
+static cc_err work(
+	const Ctl__ImportRequest *request, const struct pfx_legacy *legacy, cc_blob *ret_frame)
 {
 	struct reprotected made = {0};
 	Ctl__ImportAnswer answer = CTL__IMPORT_ANSWER__INIT;
@@ -90,7 +92,7 @@ static cc_err work(const Ctl__ImportRequest *request, cc_blob *ret_frame)
 	uint8_t(*ids)[SHA256_SIZE] = cc_alloc((request->n_recipients + 1) * sizeof(*ids));
 	cc_err err = CC_OK;
 
-	TRY(reprotect(request, &made));
+	TRY(reprotect(request, legacy, &made));
 	for (size_t i = 0; i < request->n_recipients; i++) {
 		cc_view spki = codec_view(request->recipients[i]);
 		TRY(encrypt_to(request, &made, spki, &encrypted[i]));
@@ -133,6 +135,7 @@ static cc_err serve(int fd)
 {
 	static const struct rlimit processor = {.rlim_cur = 60, .rlim_max = 60};
 	Ctl__ImportRequest *request = NULL;
+	struct pfx_legacy *legacy = NULL;
 	cc_blob frame = CC_BLOB_NONE;
 	cc_blob reply = CC_BLOB_NONE;
 	int abi = 0;
@@ -142,11 +145,12 @@ static cc_err serve(int fd)
 	/* what the library reads from disk, it reads before the walls are up */
 	ENSURE(OPENSSL_init_crypto(OPENSSL_INIT_LOAD_CONFIG, NULL) == 1,
 		cc_fail_openssl("initialising OpenSSL"));
+	cc_ignore(pfx_legacy_load(&legacy), "files under RC2 are refused then");
 	TRY(sandbox_enter(SANDBOX_TOOL, NULL, NULL, &abi));
 	TRY(chan_read_frame(fd, CHAN_FRAME_MAX, WORKER_TIMEOUT_MS, &frame));
 	TRY(codec_decode_secret(
 		&ctl__import_request__descriptor, cc_blob_view(&frame), CHAN_FRAME_MAX, &request));
-	TRY(work(request, &reply));
+	TRY(work(request, legacy, &reply));
 out:
 	if (err != CC_OK)
 		reply = refusal(err);
@@ -155,6 +159,7 @@ out:
 	cc_blob_free(&frame);
 	cc_blob_free(&reply);
 	codec_free_secret(request);
+	pfx_legacy_free(legacy);
 	return err;
 }
 
@@ -172,6 +177,9 @@ static cc_err converse(int fd, const Ctl__ImportRequest *request, Ctl__ImportAns
 		&ctl__import_answer__descriptor, cc_blob_view(&reply), CHAN_FRAME_MAX, &answer));
 	words = text_printable(codec_view(answer->error));
 	ENSURE(answer->ok, cc_fail(CC_PASSWORD, "%s", words));
+	ENSURE(answer->n_passwords == request->n_recipients,
+		cc_fail(CC_MALFORMED, "the import worker gave %zu passwords for %zu recipients",
+			answer->n_passwords, request->n_recipients));
 	*ret = answer;
 	answer = NULL;
 out:

@@ -16,8 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* Relative paths are relative to the configuration's directory. */
-static char *absolute(const char *config, cc_view path)
+char *ctl_absolute_path(const char *config, cc_view path)
 {
 	char *name = cc_strndup(path);
 	const char *slash = strrchr(config, '/');
@@ -45,7 +44,7 @@ static char *setting(const struct conf *c, const char *config, const char *secti
 		n = n ? conf_get(n, section) : NULL;
 	n = n ? conf_get(n, key) : NULL;
 	cc_view text = n ? conf_text(n) : CC_VIEW_NONE;
-	return absolute(config, text.size > 0 ? text : cc_view_text(fallback));
+	return ctl_absolute_path(config, text.size > 0 ? text : cc_view_text(fallback));
 }
 
 cc_err ctl_settings_read(const char *config, struct ctl_settings *ret)

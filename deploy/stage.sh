@@ -8,10 +8,11 @@
 #   stage_device NAME TYPE     a device with its key
 #   stage_down                 stop what was started (by pid), remove the folder
 #
-# STAGE is the folder; TENANT contoso, connector hq-1, CA corp-ca, profile corp-user.  Called by root
+# STAGE is the folder; TENANT contoso, connector hq-1, CA corp-ca, profiles corp-user and corp-compat.  Called by root
 # everything runs as one unused numeric uid, otherwise as the caller.  Settings before stage_new:
 # STAGE_WALLS=full (root only: a numeric uid for each role), STAGE_POLICY (text appended to policy.yaml),
-# STAGE_KEY_TYPES (of corp-user), STAGE_PROFILES (more CA profiles, indented by two spaces).
+# STAGE_KEY_TYPES (of corp-user), STAGE_PROFILES (more CA profiles, indented by two spaces), STAGE_REWRAP (more
+# keys of `rewrap`), STAGE_KEYVAULT (more keys of `keyvault`), STAGE_INFLIGHT.
 
 TENANT=contoso
 STAGE_HOST=127.0.0.1 # a number: a bare Debian root has no /etc/hosts
@@ -160,8 +161,8 @@ stage_connector_config() {
 		walls: $walls
 		$users
 		log: {format: logfmt, level: info}
-		connector: {max_inflight: 16, backoff_min_ms: 100, backoff_max_ms: 2000}
-		keyvault: {master_key: master.key}
+		connector: {max_inflight: ${STAGE_INFLIGHT:-16}, backoff_min_ms: 100, backoff_max_ms: 2000}
+		keyvault: {master_key: master.key${STAGE_KEYVAULT:+, $STAGE_KEYVAULT}}
 	YAML
 	stage_as tee "$STAGE/etc/ca.d/corp-ca.yaml" >/dev/null <<-YAML
 		backend: local
@@ -180,7 +181,7 @@ stage_connector_config() {
 		  corp-user:
 		    cas: [corp-ca]
 		    template: user
-		    key_types: [${STAGE_KEY_TYPES:-rsa-2048, ec-p256}]
+		    key_types: [${STAGE_KEY_TYPES:-rsa-2048, rsa-3072, rsa-4096, ec-p256, ec-p384}]
 		    eku: [1.3.6.1.5.5.7.3.2, 1.3.6.1.5.5.7.3.4]
 		    default_eku: [1.3.6.1.5.5.7.3.2]
 		    key_usage: [digitalSignature, keyEncipherment]
@@ -188,10 +189,20 @@ stage_connector_config() {
 		    default_validity: 90d
 		    san: {email: [contoso.com], upn: [contoso.com], dns: [corp.contoso.com]}
 		    seal: cms-auth
-		    seals: [cms-auth, oaep-sha256]
+		    seals: [cms-auth, oaep-sha256, windows]
 		    pfx_profile: modern
+		  corp-compat:
+		    cas: [corp-ca]
+		    template: user
+		    key_types: [rsa-2048, rsa-3072, rsa-4096, ec-p256, ec-p384]
+		    eku: [1.3.6.1.5.5.7.3.2]
+		    key_usage: [digitalSignature, keyEncipherment]
+		    max_validity: 365d
+		    san: {email: [contoso.com], upn: [contoso.com], dns: [corp.contoso.com]}
+		    seals: [cms-auth, windows]
+		    pfx_profile: compat
 		${STAGE_PROFILES:-}
-		rewrap: {purposes: [smimeEncryption, smimeSigning], seals: [cms-auth, oaep-sha256]}
+		rewrap: {purposes: [smimeEncryption, smimeSigning], seals: [cms-auth, oaep-sha256, windows]${STAGE_REWRAP:+, $STAGE_REWRAP}}
 		${STAGE_POLICY:-}
 	YAML
 }
@@ -248,6 +259,20 @@ stage_connected() {
 stage_device() {
 	stage_as mkdir -p "$STAGE/devices"
 	stage_as certdevice new "$STAGE/devices/$1" --key "$2"
+}
+
+# The device's certificate under a CA of devices, with that CA behind it: device.pem in its folder.
+stage_device_certificate() { # NAME DAYS
+	local ca=$STAGE/device-ca dir=$STAGE/devices/$1
+	if [ ! -e "$ca.pem" ]; then
+		openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -keyout "$ca.key" \
+			-out "$ca.pem" -subj "/CN=Contoso Device CA" 2>/dev/null
+		printf '%s\n' keyUsage=critical,digitalSignature,keyEncipherment extendedKeyUsage=clientAuth \
+			>"$ca.extensions"
+	fi
+	stage_as cat "$dir/device.pub" >"$ca.one"
+	openssl x509 -new -force_pubkey "$ca.one" -subj "/CN=$1" -days "$2" -CA "$ca.pem" -CAkey "$ca.key" \
+		-extfile "$ca.extensions" | cat - "$ca.pem" | stage_as tee "$dir/device.pem" >/dev/null
 }
 
 # stage_job NAME DEVICE KIND [certdevice ask option...]: a request, signed: $STAGE/jobs/NAME.{request,job}.json

@@ -99,3 +99,13 @@ void admin_serve_block(struct call *c)
 out:
 	(void)err; /* noted by the steps */
 }
+
+/* That the host's clock is right is the administrator's word; the step back is made, and written into
+ * the decision record, by the state. */
+void admin_serve_accept_clock(struct call *c)
+{
+	Vault__AdminAnswer answer = VAULT__ADMIN_ANSWER__INIT;
+
+	c->change.accepts_clock = true;
+	call_answer_admin(c, &answer);
+}

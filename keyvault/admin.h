@@ -10,3 +10,4 @@
 void admin_serve_generate(struct call *c); /* a new decryption key */
 void admin_serve_devices(struct call *c);
 void admin_serve_block(struct call *c);
+void admin_serve_accept_clock(struct call *c);

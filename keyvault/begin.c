@@ -10,7 +10,6 @@
 #include "keyvault/device.h"
 #include "keyvault/keygen.h"
 #include "keyvault/order.h"
-#include "keyvault/sealer.h"
 #include "keyvault/verify.h"
 #include <string.h>
 
@@ -177,7 +176,7 @@ void begin_serve(struct call *c)
 	TRY(call_step(c, REASON_POLICY, policy_judge_issue(c->rules->policy, issue, &plan)));
 	TRY(verify_ca_is_pinned(c, cc_view_text(policy_profile_ca(plan.profile, 0))));
 	TRY(call_step(c, REASON_DEVICE_KEY, device_key_read(issue->device_key, &device)));
-	TRY(call_step(c, REASON_POLICY, sealer_check_form(device.key, plan.seal)));
+	TRY(call_step(c, REASON_DEVICE_KEY, device_key_check_form(&device, plan.seal, c->now_s)));
 	TRY(call_step(c, REASON_DEVICE_KEY,
 		device_key_judge(c->rules->policy, issue->holder, issue->device_key, &device, false,
 			c->now_s, &c->change.device)));

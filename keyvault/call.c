@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define RETRY_BUSY_MS    1000
 #define RETRY_FAILED_MS  5000
@@ -190,6 +191,28 @@ void call_answer_refusal(struct call *c)
 	codec_free(bundle.result);
 }
 
+void call_plan_issued(struct call *c, cc_view certificate)
+{
+	struct state_change *change = &c->change;
+	Vault__IssuedRow *row = &change->issued;
+
+	hash_sha256(certificate, change->decision.certificate_sha256);
+	change->decision.has_certificate = true;
+	memcpy(change->decision.spki_sha256, c->spki_sha256, SHA256_SIZE);
+	change->decision.has_spki = true;
+	change->has_issued = true;
+	vault__issued_row__init(row);
+	row->tenant = codec_bytes(cc_blob_view(&change->tenant));
+	row->job_id = codec_bytes(cc_view_of(change->job_id, JOB_ID_SIZE));
+	row->spki_sha256 = codec_bytes(cc_view_of(c->spki_sha256, SHA256_SIZE));
+	row->certificate_sha256 =
+		codec_bytes(cc_view_of(change->decision.certificate_sha256, SHA256_SIZE));
+	row->ca = codec_text(c->ca);
+	row->time_s = c->now_s;
+	row->issuer = codec_bytes(cc_blob_view(&c->issuer));
+	row->serial = codec_bytes(cc_blob_view(&c->serial));
+}
+
 /* What a refused request leaves behind: the decision, and the newest statement of its signer. */
 static void forget_effects(struct state_change *change)
 {
@@ -201,6 +224,7 @@ static void forget_effects(struct state_change *change)
 	change->ticket_number = 0;
 	change->judges_clock = false;
 	change->blocks = false;
+	change->accepts_clock = false;
 	change->confirm = 0;
 }
 

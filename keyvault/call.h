@@ -66,6 +66,10 @@ cc_err call_refuse(struct call *c, enum reason why, const char *format, ...) CC_
 void call_answer(struct call *c, Vault__VaultAnswer *answer);
 void call_answer_admin(struct call *c, Vault__AdminAnswer *answer);
 
+/* The certificate that c->issuer and c->serial name, from c->ca: a row for the issued list, and named in
+ * the decision. */
+void call_plan_issued(struct call *c, cc_view certificate);
+
 /* After the operation: the refusal, if it is one, and what is recorded of it. */
 void call_conclude(struct call *c);
 /* The refusal's answer alone, when the commit has found the reason. */

@@ -2,12 +2,14 @@
  * The checks of finish_issue.  Each looks at one thing and refuses in words of its own; an extension that
  * is there twice or does not decode is refused by whoever looks at it.
  */
+#include "base/clock.h"
 #include "keyvault/certcheck_int.h"
 #include "keyvault/names.h"
 
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
-#include <time.h>
+
+#define SERIAL_OCTETS_MAX 20
 
 static cc_err refuse(const char *why)
 {
@@ -85,24 +87,38 @@ out:
 	return err;
 }
 
+/* The one extension of this kind; NULL when it is absent. */
+static cc_err one_extension(
+	const X509 *leaf, const char *oid_text, const char *twice, X509_EXTENSION **ret)
+{
+	ASN1_OBJECT *oid = OBJ_txt2obj(oid_text, 1);
+	int at;
+	cc_err err = CC_OK;
+
+	ENSURE(oid, cc_fail_openssl("an extension"));
+	at = X509_get_ext_by_OBJ(leaf, oid, -1);
+	ENSURE(at < 0 || X509_get_ext_by_OBJ(leaf, oid, at) < 0, refuse(twice));
+	*ret = at < 0 ? NULL : X509_get_ext(leaf, at);
+out:
+	ASN1_OBJECT_free(oid);
+	return err;
+}
+
 /* A CA may add the SID that its directory knows; it must be the job's.  What was asked for must be there. */
 static cc_err check_sid(const X509 *leaf, const Certq__Issue *issue)
 {
 	cc_view expected = cc_view_of(issue->holder->sid.data, issue->holder->sid.len);
-	ASN1_OBJECT *oid = OBJ_txt2obj(NAMES_OID_SID, 1);
+	X509_EXTENSION *sid = NULL;
 	cc_blob found = CC_BLOB_NONE;
-	int at;
 	cc_err err = CC_OK;
 
-	ENSURE(oid, cc_fail_openssl("SID"));
-	at = X509_get_ext_by_OBJ(leaf, oid, -1);
-	if (at < 0) {
+	TRY(one_extension(leaf, NAMES_OID_SID, "it has two SIDs", &sid));
+	if (!sid) {
 		ENSURE(issue->sid_form != CERTQ__SID_FORM__SID_EXTENSION,
 			refuse("the SID that was asked for is missing"));
 		goto out;
 	}
-	ENSURE(X509_get_ext_by_OBJ(leaf, oid, at) < 0, refuse("it has two SIDs"));
-	if (names_sid_of(X509_get_ext(leaf, at), &found) != CC_OK) {
+	if (names_sid_of(sid, &found) != CC_OK) {
 		err = refuse("its SID does not decode");
 		goto out;
 	}
@@ -110,7 +126,25 @@ static cc_err check_sid(const X509 *leaf, const Certq__Issue *issue)
 		refuse("its SID is not the job's"));
 out:
 	cc_blob_free(&found);
-	ASN1_OBJECT_free(oid);
+	return err;
+}
+
+/* The CA may have taken another template than the one that policy fits to. */
+static cc_err check_template(const X509 *leaf, const struct certcheck_rules *rules)
+{
+	X509_EXTENSION *name = NULL, *id = NULL;
+	cc_err err = CC_OK;
+
+	TRY(one_extension(leaf, NAMES_OID_TEMPLATE_NAME, "it has two names of templates", &name));
+	TRY(one_extension(leaf, NAMES_OID_TEMPLATE_ID, "it has two template identifiers", &id));
+	if (name && rules->template_name.size > 0)
+		ENSURE(names_template_name_is(name, rules->template_name),
+			refuse("its template's name is not the one that was asked for"));
+	if (id && rules->template_id)
+		ENSURE(names_template_id_is(id, rules->template_id),
+			refuse("its template's identifier or version is not the one that was asked "
+			       "for"));
+out:
 	return err;
 }
 
@@ -163,25 +197,15 @@ out:
 	return err;
 }
 
-static cc_err seconds(const ASN1_TIME *time, int64_t *ret)
-{
-	struct tm parts;
-
-	if (ASN1_TIME_to_tm(time, &parts) != 1)
-		return refuse("a time that does not decode");
-	*ret = (int64_t)timegm(&parts);
-	return CC_OK;
-}
-
 static cc_err check_validity(
 	const X509 *leaf, const struct certcheck_rules *rules, int64_t *ret_not_before_s)
 {
 	const int64_t now_s = rules->now_s;
-	int64_t not_before_s = 0, not_after_s = 0;
+	const int64_t not_before_s = clock_asn1_s(X509_get0_notBefore(leaf));
+	const int64_t not_after_s = clock_asn1_s(X509_get0_notAfter(leaf));
 	cc_err err = CC_OK;
 
-	TRY(seconds(X509_get0_notBefore(leaf), &not_before_s));
-	TRY(seconds(X509_get0_notAfter(leaf), &not_after_s));
+	ENSURE(not_before_s != -1 && not_after_s != -1, refuse("a time that does not decode"));
 	ENSURE(not_before_s <= now_s + CERTCHECK_SKEW_S, refuse("it is not valid yet"));
 	ENSURE(not_after_s > now_s, refuse("it is past its time"));
 	ENSURE((uint64_t)(not_after_s - not_before_s) <=
@@ -190,6 +214,20 @@ static cc_err check_validity(
 	*ret_not_before_s = not_before_s;
 out:
 	return err;
+}
+
+/* A job that revokes names no longer one (RFC 5280 section 4.1.2.2). */
+static cc_err check_serial(const X509 *leaf)
+{
+	int octets = ASN1_STRING_length(X509_get0_serialNumber(leaf));
+
+	if (octets <= SERIAL_OCTETS_MAX)
+		return CC_OK;
+	return cc_fail(CC_MISMATCH,
+		"certificate: its serial number has %d octets, where RFC 5280 allows %d; the CA "
+		"has "
+		"to be set to shorter ones",
+		octets, SERIAL_OCTETS_MAX);
 }
 
 static cc_err check_critical(const X509 *leaf)
@@ -210,10 +248,12 @@ static cc_err check_leaf(
 
 	TRY(check_key(leaf, rules->spki_sha256));
 	TRY(check_kind(leaf));
+	TRY(check_serial(leaf));
 	TRY(check_critical(leaf));
 	TRY(check_subject(leaf, rules->issue));
 	TRY(check_san(leaf, rules->issue));
 	TRY(check_sid(leaf, rules->issue));
+	TRY(check_template(leaf, rules));
 	TRY(check_eku(leaf, rules));
 	TRY(check_key_usage(leaf, rules->key_usage));
 	TRY(check_validity(leaf, rules, ret_not_before_s));

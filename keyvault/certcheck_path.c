@@ -143,3 +143,38 @@ out:
 	certcheck_path_free(parsed);
 	return err;
 }
+
+cc_err certcheck_origin(const STACK_OF(X509) * roots, const cc_view *chain, size_t count,
+	int64_t now_s, X509 **ret_leaf)
+{
+	STACK_OF(X509) *parsed = NULL, *path = NULL;
+	cc_err err = CC_OK;
+
+	TRY(certcheck_parse_chain(chain, count, &parsed));
+	TRY(certcheck_path(roots, parsed, now_s, &path));
+	*ret_leaf = sk_X509_shift(parsed);
+out:
+	certcheck_path_free(path);
+	certcheck_path_free(parsed);
+	return err;
+}
+
+/* A serial is short, so its header is tag and one length octet.  Longer ones than a leaf may have are taken
+ * too: what was refused for its serial number is still to be revoked. */
+cc_err certcheck_name(const X509 *certificate, cc_blob *ret_issuer, cc_blob *ret_serial)
+{
+	uint8_t *issuer = NULL, *serial = NULL;
+	int issuer_size = i2d_X509_NAME(X509_get_issuer_name(certificate), &issuer);
+	int serial_size = i2d_ASN1_INTEGER(X509_get0_serialNumber(certificate), &serial);
+	cc_err err = CC_OK;
+
+	ENSURE(issuer_size > 0 && serial_size > 2, cc_fail_openssl("a certificate's name"));
+	ENSURE(serial_size <= 2 + 64,
+		cc_fail(CC_MISMATCH, "a serial number of %d octets", serial_size));
+	*ret_issuer = cc_blob_copy(cc_view_of(issuer, (size_t)issuer_size));
+	*ret_serial = cc_blob_copy(cc_view_of(serial + 2, (size_t)serial_size - 2));
+out:
+	OPENSSL_free(issuer);
+	OPENSSL_free(serial);
+	return err;
+}

@@ -20,6 +20,7 @@ cc_err device_key_read(const Certq__DeviceKey *from, struct device_key *ret)
 	if (from->n_certificate_chain > 0) {
 		TRY(sealer_device_key_from_certificate(
 			codec_view(from->certificate_chain[0]), &k.key, &k.spki));
+		TRY(certcheck_parse(codec_view(from->certificate_chain[0]), &k.certificate));
 	} else {
 		TRY(sealer_device_key(codec_view(from->spki), &k.key));
 		k.spki = cc_blob_copy(codec_view(from->spki));
@@ -35,8 +36,29 @@ out:
 void device_key_clear(struct device_key *k)
 {
 	EVP_PKEY_free(k->key);
+	X509_free(k->certificate);
 	cc_blob_free(&k->spki);
 	*k = (struct device_key){0};
+}
+
+cc_err device_key_check_form(const struct device_key *k, Certq__Seal form, int64_t now_s)
+{
+	cc_err err = sealer_check_form(k->key, form);
+
+	if (err != CC_OK || form != CERTQ__SEAL__SEAL_WINDOWS)
+		return err;
+	if (k->certificate == NULL)
+		return cc_fail(
+			CC_BAD_KEY, "device key: the form windows needs the device's certificate");
+	return sealer_check_certificate(k->certificate, now_s);
+}
+
+cc_err device_key_seal(
+	const struct device_key *k, Certq__Seal form, bool pkcs1, cc_view password, cc_blob *ret)
+{
+	return form == CERTQ__SEAL__SEAL_WINDOWS && k->certificate != NULL
+		       ? sealer_seal_windows(k->certificate, pkcs1, password, ret)
+		       : sealer_seal(k->key, form, password, ret);
 }
 
 /* ---- certified ---- */

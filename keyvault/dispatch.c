@@ -3,11 +3,13 @@
  */
 #include "keyvault/dispatch.h"
 #include "base/chan.h"
+#include "base/crashpoint.h"
 #include "keyvault/admin.h"
 #include "keyvault/begin.h"
 #include "keyvault/chain.h"
 #include "keyvault/finish.h"
 #include "keyvault/listing.h"
+#include "keyvault/orphan.h"
 #include "keyvault/revoke.h"
 #include "keyvault/rewrap.h"
 
@@ -18,7 +20,7 @@ static const struct call_op connector_ops[] = {
 	{OP(REWRAP), "rewrap", WORK_REWRAP, rewrap_serve, true},
 	{OP(REORDER), "reorder", WORK_OTHER, finish_serve_reorder, true},
 	{OP(APPROVE_REVOKE), "approve_revoke", WORK_OTHER, revoke_serve, true},
-	{OP(APPROVE_ORPHAN), "approve_orphan", WORK_OTHER, NULL, true},
+	{OP(APPROVE_ORPHAN), "approve_orphan", WORK_OTHER, orphan_serve, true},
 	{OP(CHAIN_RESULT), "chain_result", WORK_OTHER, chain_serve, true},
 	{OP(LIST_PUBLIC), "list_public", WORK_OTHER, listing_serve, false},
 	{OP(CONFIRM_DECISIONS), "confirm_decisions", WORK_OTHER, listing_serve_confirm, false},
@@ -32,6 +34,7 @@ static const struct call_op admin_ops[] = {
 	{OP(LIST_DEVICES), "list_devices", WORK_ADMIN, admin_serve_devices, false},
 	{OP(BLOCK_DEVICE), "block_device", WORK_ADMIN, admin_serve_block, true},
 	{OP(CHECK_POLICY), "check_policy", WORK_ADMIN, listing_serve_admin, false},
+	{OP(ACCEPT_CLOCK), "accept_clock", WORK_ADMIN, admin_serve_accept_clock, true},
 	{OP(OTHER), "other", WORK_ADMIN, NULL, true},
 };
 #undef OP
@@ -86,7 +89,9 @@ out:
 static void end(struct call *c)
 {
 	call_log(c);
+	crashpoint_pass(CRASH_VAULT_BEFORE_ANSWER);
 	c->reply(c);
+	crashpoint_pass(CRASH_VAULT_AFTER_ANSWER);
 	call_free(c);
 }
 
@@ -109,6 +114,10 @@ static void on_committed(void *arg, cc_err err)
 {
 	struct call *c = arg;
 
+	if (err == CC_CLOSED) { /* nobody is there to be answered */
+		call_free(c);
+		return;
+	}
 	if (err != CC_OK) {
 		cc_ignore(call_step(c, REASON_INTERNAL, err), "noted");
 		call_answer_refusal(c);
@@ -119,7 +128,9 @@ static void on_committed(void *arg, cc_err err)
 	} else if (c->change.verdict != REASON_NONE) {
 		/* Words of an earlier reason are not this one's, and may be a password's. */
 		cc_ignore(
-			call_refuse(c, c->change.verdict, "found when it was committed"), "noted");
+			call_refuse(c, c->change.verdict, "%s",
+				c->change.words ? c->change.words : "found when it was committed"),
+			"noted");
 		call_answer_refusal(c);
 	}
 	end(c);

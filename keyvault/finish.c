@@ -11,7 +11,6 @@
 #include "keyvault/order.h"
 #include "keyvault/pfx.h"
 #include "keyvault/result.h"
-#include "keyvault/sealer.h"
 #include "keyvault/verify.h"
 #include <openssl/x509v3.h>
 #include <string.h>
@@ -77,6 +76,8 @@ static cc_err check_certificate(
 		.eku_count = f->plan.eku_allowed_count,
 		.key_usage = f->plan.key_usage_allowed,
 		.validity_s = f->plan.validity_s,
+		.template_name = f->plan.template_extension,
+		.template_id = f->plan.template_id,
 		.roots = pins_roots(c->rules->pins, codec_view(request->ca)),
 		.now_s = c->now_s,
 	};
@@ -119,7 +120,8 @@ static cc_err pack_and_seal(const Vault__TicketContent *ticket, struct finished 
 	password = pfx_password_new();
 	TRY(pfx_pack(
 		key, f->leaf, f->path, &password, f->plan.pfx_profile, PFX_ITERATIONS, &f->pfx));
-	TRY(sealer_seal(f->device.key, f->plan.seal, cc_secret_view(&password), &f->sealed));
+	TRY(device_key_seal(&f->device, f->plan.seal, f->plan.windows_pkcs1,
+		cc_secret_view(&password), &f->sealed));
 out:
 	EVP_PKEY_free(key);
 	cc_secret_free(&password);
@@ -180,52 +182,6 @@ static void answer_finished(struct call *c, const struct finished *f, Certq__Sig
 	call_answer(c, &answer);
 }
 
-/* Issuer (DER) and serial (the INTEGER's content octets): by them a revocation names the
- * certificate.  A serial is short (RFC 5280: 20 octets), so its header is tag and one length octet. */
-static cc_err name_certificate(struct call *c, const X509 *leaf)
-{
-	uint8_t *issuer = NULL, *serial = NULL;
-	int issuer_size = i2d_X509_NAME(X509_get_issuer_name(leaf), &issuer);
-	int serial_size = i2d_ASN1_INTEGER(X509_get0_serialNumber(leaf), &serial);
-	cc_err err = CC_OK;
-
-	ENSURE(issuer_size > 0 && serial_size > 2, cc_fail_openssl("a certificate's name"));
-	ENSURE(serial_size <= 2 + 64,
-		cc_fail(CC_MISMATCH, "a serial number of %d octets", serial_size));
-	c->issuer = cc_blob_copy(cc_view_of(issuer, (size_t)issuer_size));
-	c->serial = cc_blob_copy(cc_view_of(serial + 2, (size_t)serial_size - 2));
-out:
-	OPENSSL_free(issuer);
-	OPENSSL_free(serial);
-	return err;
-}
-
-/* The row of the issued list. */
-static cc_err plan_issued(struct call *c, const struct finished *f)
-{
-	struct state_change *change = &c->change;
-	cc_err err = name_certificate(c, f->leaf);
-
-	if (err != CC_OK)
-		return err;
-	hash_sha256(cc_blob_view(&f->leaf_der), change->decision.certificate_sha256);
-	change->decision.has_certificate = true;
-	memcpy(change->decision.spki_sha256, c->spki_sha256, SHA256_SIZE);
-	change->decision.has_spki = true;
-	change->has_issued = true;
-	vault__issued_row__init(&change->issued);
-	change->issued.tenant = codec_bytes(cc_blob_view(&change->tenant));
-	change->issued.job_id = codec_bytes(cc_view_of(change->job_id, JOB_ID_SIZE));
-	change->issued.spki_sha256 = codec_bytes(cc_view_of(c->spki_sha256, SHA256_SIZE));
-	change->issued.certificate_sha256 =
-		codec_bytes(cc_view_of(change->decision.certificate_sha256, SHA256_SIZE));
-	change->issued.ca = codec_text(c->ca);
-	change->issued.time_s = c->now_s;
-	change->issued.issuer = codec_bytes(cc_blob_view(&c->issuer));
-	change->issued.serial = codec_bytes(cc_blob_view(&c->serial));
-	return CC_OK;
-}
-
 void finish_serve(struct call *c)
 {
 	const Vault__FinishIssue *request = c->request->finish_issue;
@@ -240,7 +196,8 @@ void finish_serve(struct call *c)
 	TRY(call_step(c, REASON_CERTIFICATE, encode_path(&f)));
 	TRY(call_step(c, REASON_CERTIFICATE, pack_and_seal(c->ticket, &f)));
 	TRY(call_step(c, REASON_CERTIFICATE, sign_issued(c, &f, &result)));
-	TRY(call_step(c, REASON_CERTIFICATE, plan_issued(c, &f)));
+	TRY(call_step(c, REASON_CERTIFICATE, certcheck_name(f.leaf, &c->issuer, &c->serial)));
+	call_plan_issued(c, cc_blob_view(&f.leaf_der));
 	answer_finished(c, &f, result);
 out:
 	(void)err; /* noted by the steps */
@@ -256,23 +213,52 @@ static bool may_reorder(Vault__OrderOp op)
 	       op == VAULT__ORDER_OP__ORDER_WITHDRAW;
 }
 
+/* To poll or to withdraw clears up, so the policy may have changed and the time be over: any CA that is
+ * pinned, or one of the profile's, may be asked about the ticket's own request. */
+static cc_err judge_settling(struct call *c, cc_view ca, struct policy_plan *plan)
+{
+	const struct policy *policy = c->rules->policy;
+
+	if (policy == NULL || policy_judge_issue(policy, c->ticket->issue, plan) != CC_OK)
+		*plan = (struct policy_plan){0};
+	if (pins_roots(c->rules->pins, ca) == NULL &&
+		(plan->profile == NULL || !policy_profile_has_ca(plan->profile, ca)))
+		return call_refuse(c, REASON_POLICY, "the CA is neither pinned nor the profile's");
+	c->ca = cc_strndup(ca);
+	return CC_OK;
+}
+
+/* To submit asks for a certificate: everything is judged as it stands now. */
+static cc_err judge_submit(struct call *c, ProtobufCBinaryData ca, struct policy_plan *plan)
+{
+	struct device_key device = {0};
+	cc_err err = CC_OK;
+
+	TRY(judge_again(c, ca, plan));
+	TRY(verify_ca_is_pinned(c, codec_view(ca)));
+	TRY(check_device(c, &device));
+out:
+	device_key_clear(&device);
+	return err;
+}
+
 void finish_serve_reorder(struct call *c)
 {
 	const Vault__Reorder *request = c->request->reorder;
 	Vault__VaultAnswer answer = VAULT__VAULT_ANSWER__INIT;
 	struct policy_plan plan = {0};
 	struct order_facts facts = {.op = request->op, .now_s = c->now_s};
-	struct device_key device = {0};
 	Certq__SignedDocument *order = NULL;
 	cc_err err = CC_OK;
 
 	ENSURE(may_reorder(request->op),
 		call_refuse(c, REASON_MALFORMED, "not an operation that a ticket is good for"));
-	TRY(verify_ticket(c, request->ticket));
-	TRY(judge_again(c, request->ca, &plan));
-	if (request->op == VAULT__ORDER_OP__ORDER_SUBMIT) { /* poll and withdraw clear up */
-		TRY(verify_ca_is_pinned(c, codec_view(request->ca)));
-		TRY(check_device(c, &device));
+	if (request->op == VAULT__ORDER_OP__ORDER_SUBMIT) {
+		TRY(verify_ticket(c, request->ticket));
+		TRY(judge_submit(c, request->ca, &plan));
+	} else {
+		TRY(verify_ticket_to_settle(c, request->ticket));
+		TRY(judge_settling(c, codec_view(request->ca), &plan));
 	}
 	facts.tenant = codec_view(c->ticket->tenant);
 	facts.job_id = codec_view(c->ticket->job_id);
@@ -289,7 +275,6 @@ void finish_serve_reorder(struct call *c)
 out:
 	(void)err; /* noted by the steps */
 	codec_free(order);
-	device_key_clear(&device);
 	codec_free_secret(c->ticket);
 	c->ticket = NULL;
 }

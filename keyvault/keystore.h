@@ -44,6 +44,7 @@ cc_err keystore_generate(struct keystore *ks, enum keystore_use use, uint32_t bi
 /* The same when the use has no key yet; otherwise nothing. */
 cc_err keystore_ensure(struct keystore *ks, enum keystore_use use) CC_MUST_USE;
 
+bool keystore_has(struct keystore *ks, enum keystore_use use);
 size_t keystore_count(struct keystore *ks);
 /* In order of use, then newest first; false past the end. */
 bool keystore_at(struct keystore *ks, size_t index, struct keystore_public *ret);

@@ -8,9 +8,10 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/text.h"
-#include "keyvault/crypt.h"
+#include "base/crypt.h"
 #include "keyvault/keygen.h"
 #include "keyvault/sealer.h"
+#include "proto/codec.h"
 #include "proto/dsse.h"
 
 #include <dirent.h>
@@ -183,8 +184,12 @@ static cc_err key_of(const struct keystore *ks, cc_view content, struct key **re
 	cc_err err = CC_OK;
 
 	TRY(read_header(content, &use, &created_s));
-	TRY(crypt_open(&ks->seal_key, header,
-		cc_view_part(content, HEADER_SIZE, content.size - HEADER_SIZE), &pkcs8));
+	ENSURE(crypt_open(&ks->seal_key, header,
+		       cc_view_part(content, HEADER_SIZE, content.size - HEADER_SIZE),
+		       &pkcs8) == CC_OK,
+		cc_fail(CC_CORRUPT,
+			"sealed with another master key than the one there is, or altered: put the "
+			"right file back"));
 	TRY(keygen_import(cc_secret_view(&pkcs8), &pkey));
 	TRY(key_new(use, created_s, pkey, &key));
 	ENSURE(cc_view_equal(
@@ -206,18 +211,18 @@ static cc_err key_read(struct keystore *ks, const char *name)
 	struct key *key = NULL;
 	cc_err err = CC_OK;
 
-	TRY(file_read(path, FILE_SECRET, FILE_MAX, &content));
-	TRY(key_of(ks, cc_blob_view(&content), &key));
+	TRY(file_read(path, FILE_SECRET, FILE_MAX, &content)); /* it names the file itself */
+	err = key_of(ks, cc_blob_view(&content), &key);
+	ENSURE(err == CC_OK, cc_fail_in(err, "key store: %s: ", path));
 	hex = text_hex_new(key_id(key));
 	expected = cc_asprintf("%s" SUFFIX, hex);
-	ENSURE(strcmp(expected, name) == 0, cc_fail(CC_CORRUPT, "its name is not its key's id"));
+	ENSURE(strcmp(expected, name) == 0,
+		cc_fail(CC_CORRUPT, "key store: %s: its name is not its key's id", path));
 	insert(ks, key);
 	key = NULL;
 out:
 	key_free(key);
 	cc_blob_free(&content);
-	if (err != CC_OK)
-		err = cc_fail_in(err, "key store: %s: ", path);
 	free(expected);
 	free(hex);
 	free(path);
@@ -376,6 +381,9 @@ cc_err keystore_generate(
 	struct key *key = NULL;
 	cc_err err = CC_OK;
 
+	ENSURE(keystore_count(ks) < CODEC_REPEATED_MAX,
+		cc_fail(CC_TOO_LARGE, "key store: it has %d keys, the most that can be told of",
+			CODEC_REPEATED_MAX));
 	TRY(make(use, bits, &pkey));
 	TRY(key_new(use, next_time(ks, use), pkey, &key));
 	TRY(key_write(ks, key));
@@ -390,15 +398,21 @@ out:
 	return err;
 }
 
-cc_err keystore_ensure(struct keystore *ks, enum keystore_use use)
+bool keystore_has(struct keystore *ks, enum keystore_use use)
 {
-	uint8_t id[SHA256_SIZE];
 	bool there;
 
 	lock(ks);
 	there = current(ks, use) != NULL;
 	unlock(ks);
-	return there ? CC_OK : keystore_generate(ks, use, 0, id);
+	return there;
+}
+
+cc_err keystore_ensure(struct keystore *ks, enum keystore_use use)
+{
+	uint8_t id[SHA256_SIZE];
+
+	return keystore_has(ks, use) ? CC_OK : keystore_generate(ks, use, 0, id);
 }
 
 static cc_err borrow(const struct key *key, EVP_PKEY **ret)

@@ -2,7 +2,11 @@
  * The public list.  It is built of borrowed views, packed, and gone.
  */
 #include "keyvault/listing.h"
+#include "base/clock.h"
+#include "base/text.h"
 #include <stdlib.h>
+
+enum { EXPIRIES_MAX = 64 };
 
 struct listing {
 	Vault__PublicList list;
@@ -13,6 +17,7 @@ struct listing {
 	Vault__Profile **profile_list;
 	ProtobufCBinaryData **profile_cas;
 	ProtobufCBinaryData *groups;
+	Vault__Expiry *expiries[EXPIRIES_MAX];
 };
 
 static void list_keys(struct listing *l, struct keystore *ks)
@@ -58,6 +63,7 @@ static void list_profiles(struct listing *l, const struct policy *p)
 	l->list.profiles = l->profile_list;
 	l->list.device_keys = codec_text(policy_device_keys_name(policy_device_keys(p)));
 	l->list.policy_revision = policy_revision(p);
+	l->list.report_full_detail = policy_reports_detail(p);
 }
 
 static void list_identity(struct listing *l, const struct pins *pins)
@@ -74,18 +80,69 @@ static void list_identity(struct listing *l, const struct pins *pins)
 	l->list.groups = l->groups;
 }
 
+static void add_expiry(struct listing *l, const X509 *certificate, char *what)
+{
+	Vault__Expiry *to;
+	size_t i = 0;
+
+	/* a CA that two profiles name is there already */
+	while (i < l->list.n_expiries && !text_equal(codec_view(l->expiries[i]->what), what))
+		i++;
+	if (i < l->list.n_expiries || i == EXPIRIES_MAX) {
+		free(what);
+		return;
+	}
+	to = cc_alloc(sizeof(*to));
+	vault__expiry__init(to);
+	to->what = codec_text(what);
+	to->not_after_s = clock_asn1_s(X509_get0_notAfter(certificate));
+	l->expiries[l->list.n_expiries++] = to;
+	l->list.expiries = l->expiries;
+}
+
+static void list_roots(struct listing *l, const struct pins *pins, const char *ca)
+{
+	const STACK_OF(X509) *roots = pins_roots(pins, cc_view_text(ca));
+
+	for (int i = 0; roots != NULL && i < sk_X509_num(roots); i++)
+		add_expiry(l, sk_X509_value(roots, i),
+			i == 0 ? cc_asprintf("root of CA %s", ca)
+			       : cc_asprintf("root %d of CA %s", i + 1, ca));
+}
+
+/* The roots of the CAs that profiles name, each once, and the CAs of devices. */
+static void list_expiries(struct listing *l, const struct policy *p, const struct pins *pins)
+{
+	const STACK_OF(X509) *device_cas = policy_device_cas(p);
+	size_t count = policy_profile_count(p);
+
+	for (size_t i = 0; i < count; i++) {
+		const struct policy_profile *profile = policy_profile_at(p, i);
+		for (size_t k = 0; k < policy_profile_ca_count(profile); k++)
+			list_roots(l, pins, policy_profile_ca(profile, k));
+	}
+	for (int i = 0; device_cas != NULL && i < sk_X509_num(device_cas); i++)
+		add_expiry(l, sk_X509_value(device_cas, i), cc_asprintf("device CA %d", i + 1));
+}
+
 static void make_list(struct listing *l, struct call *c)
 {
 	vault__public_list__init(&l->list);
 	list_keys(l, c->vault->keys);
-	if (c->rules->policy != NULL)
+	if (c->rules->policy != NULL) {
 		list_profiles(l, c->rules->policy);
+		list_expiries(l, c->rules->policy, c->rules->pins);
+	}
 	list_identity(l, c->rules->pins);
 	l->list.policy_problem = codec_text(c->rules->problem);
 }
 
 static void free_list(struct listing *l)
 {
+	for (size_t i = 0; i < l->list.n_expiries; i++) {
+		free(l->expiries[i]->what.data);
+		free(l->expiries[i]);
+	}
 	for (size_t i = 0; i < l->list.n_profiles; i++)
 		free(l->profile_cas[i]);
 	free(l->profile_cas);

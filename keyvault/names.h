@@ -17,6 +17,9 @@
 #define NAMES_OID_SID        "1.3.6.1.4.1.311.25.2"
 #define NAMES_TEMPLATE_MAX   256u
 
+#define NAMES_OID_TEMPLATE_NAME "1.3.6.1.4.1.311.20.2"
+#define NAMES_OID_TEMPLATE_ID   "1.3.6.1.4.1.311.21.7"
+
 /* RFC 4514: all escapes, several attributes in one RDN, #hex values (a DER string).  The text's last
  * RDN is the first of the sequence.  An empty text is an empty name.  Free with X509_NAME_free. */
 cc_err names_subject(cc_view text, X509_NAME **ret) CC_MUST_USE;
@@ -25,6 +28,9 @@ cc_err names_subject(cc_view text, X509_NAME **ret) CC_MUST_USE;
  * E-mail and DNS are ASCII, a DNS name may start with "*.", an IP address is text.
  * Free with GENERAL_NAMES_free. */
 cc_err names_san(const Certq__Issue *issue, GENERAL_NAMES **ret) CC_MUST_USE;
+
+/* Labels of ASCII letters, digits and hyphens, with dots between them; no wildcard, no dot at the end. */
+bool names_is_dns(cc_view name);
 
 /* "S-1-5-21-A-B-C-RID" and the like; the last number is the RID. */
 cc_err names_sid_check(cc_view sid, uint32_t *ret_rid) CC_MUST_USE;
@@ -43,6 +49,11 @@ struct names_template {
  * [MS-WCCE] 2.2.2.7.7.1; and 1.3.6.1.4.1.311.21.7, section 2.2.2.7.7.2.  Neither is critical. */
 cc_err names_template_name(cc_view name, X509_EXTENSION **ret) CC_MUST_USE;
 cc_err names_template_id(const struct names_template *t, X509_EXTENSION **ret) CC_MUST_USE;
+/* Does an extension of that kind say this?  A name may be a bare string or a SEQUENCE of one, ASCII case
+ * does not count, since directories fold it; versions that `t` leaves out are not compared.  What does not
+ * decode is not equal. */
+bool names_template_name_is(X509_EXTENSION *extension, cc_view name);
+bool names_template_id_is(X509_EXTENSION *extension, const struct names_template *t);
 
 /* An EKU as text: dotted numbers only.  Free with ASN1_OBJECT_free. */
 cc_err names_oid(cc_view text, ASN1_OBJECT **ret) CC_MUST_USE;

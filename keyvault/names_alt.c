@@ -40,7 +40,7 @@ static bool is_label(cc_view label)
 	return true;
 }
 
-static bool is_dns(cc_view name)
+bool names_is_dns(cc_view name)
 {
 	size_t start = 0;
 
@@ -60,7 +60,7 @@ static bool is_dns_or_wildcard(cc_view name)
 {
 	if (name.size > 2 && name.data[0] == '*' && name.data[1] == '.')
 		name = cc_view_part(name, 2, name.size - 2);
-	return is_dns(name);
+	return names_is_dns(name);
 }
 
 static bool is_visible_ascii(cc_view text)
@@ -91,7 +91,24 @@ static bool is_mail(cc_view text)
 	for (size_t i = 0; i < at; i++)
 		if (memchr("\"(),:;<>[\\]", text.data[i], 11))
 			return false;
-	return is_dns(cc_view_part(text, at + 1, text.size - at - 1));
+	return names_is_dns(cc_view_part(text, at + 1, text.size - at - 1));
+}
+
+/* RFC 3986 section 2: what it reserves and what it does not, and octets as % and two hex digits. */
+static bool is_uri_text(cc_view text)
+{
+	static const char digits[] = "0123456789ABCDEFabcdef";
+
+	for (size_t i = 0; i < text.size; i++) {
+		uint8_t c = text.data[i];
+
+		if (!is_alnum(c) && !memchr("-._~:/?#[]@!$&'()*+,;=%", c, 23))
+			return false;
+		if (c == '%' && (text.size - i < 3 || !memchr(digits, text.data[i + 1], 22) ||
+					!memchr(digits, text.data[i + 2], 22)))
+			return false;
+	}
+	return true;
 }
 
 static bool is_uri(cc_view text)
@@ -99,14 +116,12 @@ static bool is_uri(cc_view text)
 	const uint8_t *colon = text.size ? memchr(text.data, ':', text.size) : NULL;
 	size_t scheme = colon ? (size_t)(colon - text.data) : 0;
 
-	if (scheme == 0 || scheme + 1 == text.size || text.size > URI_MAX ||
-		!is_visible_ascii(text))
+	if (scheme == 0 || scheme + 1 == text.size || text.size > URI_MAX || !is_uri_text(text))
 		return false;
 	for (size_t i = 0; i < scheme; i++)
 		if (!is_alnum(text.data[i]) && (i == 0 || !memchr("+-.", text.data[i], 3)))
 			return false;
-	return !memchr(text.data, '"', text.size) && !memchr(text.data, '<', text.size) &&
-	       !memchr(text.data, '>', text.size);
+	return true;
 }
 
 /* ---- items ---- */

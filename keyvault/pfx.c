@@ -8,6 +8,7 @@
 #include <openssl/err.h>
 #include <openssl/pkcs12.h>
 #include <openssl/provider.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define PASSWORD_MAX 1024u
@@ -98,9 +99,8 @@ out:
 
 struct walk {
 	struct pfx_facts spent;
-	bool decrypt; /* false: only what is visible is counted */
-	bool legacy;
-	OSSL_LIB_CTX *library; /* NULL: the default one */
+	bool decrypt;          /* false: only what is visible is counted */
+	OSSL_LIB_CTX *library; /* with the legacy provider; NULL: the default one, without */
 	const char *password;
 	int password_size;
 	EVP_PKEY *key;
@@ -196,8 +196,10 @@ static cc_err spend(struct walk *w, const X509_ALGOR *algorithm)
 		return spend_pbes2(w, algorithm);
 	case NID_pbe_WithSHA1And40BitRC2_CBC:
 	case NID_pbe_WithSHA1And128BitRC2_CBC:
-		if (w->decrypt && !w->legacy)
-			return cc_fail(CC_NOT_SUPPORTED, "pfx: encrypted with RC2");
+		if (w->decrypt && !w->library)
+			return cc_fail(CC_NOT_SUPPORTED,
+				"pfx: encrypted with RC2, which is read only when it is imported; "
+				"convert it: certconnectorctl pfx import");
 		return spend_pbe(w, algorithm);
 	case NID_pbe_WithSHA1And3_Key_TripleDES_CBC:
 	case NID_pbe_WithSHA1And2_Key_TripleDES_CBC:
@@ -323,17 +325,33 @@ out:
 	return err;
 }
 
+/* The parameters of PBMAC1 (RFC 9579) are not even looked at. */
+static cc_err spend_mac(struct walk *w, const PKCS12 *p12)
+{
+	const ASN1_INTEGER *iterations = NULL;
+	const X509_ALGOR *algorithm = NULL;
+	cc_err err = CC_OK;
+
+	ENSURE(PKCS12_mac_present(p12), cc_fail(CC_NOT_SUPPORTED, "pfx: without a MAC"));
+	PKCS12_get0_mac(NULL, &algorithm, NULL, &iterations, p12);
+	ENSURE(OBJ_obj2nid(algorithm->algorithm) != NID_pbmac1,
+		cc_fail(CC_NOT_SUPPORTED,
+			"pfx: a MAC by PBMAC1; export it with an HMAC of PKCS#12"));
+	ENSURE(EVP_get_digestbyobj(algorithm->algorithm),
+		cc_fail(CC_NOT_SUPPORTED, "pfx: a MAC that is not known"));
+	TRY(spend_iterations(w, iterations));
+out:
+	return err;
+}
+
 /* The whole file, once.  Called first without and then with decryption; each starts from nothing spent. */
 static cc_err visit(struct walk *w, const PKCS12 *p12)
 {
-	const ASN1_INTEGER *iterations = NULL;
 	STACK_OF(PKCS7) *parts = NULL;
 	cc_err err = CC_OK;
 
 	w->spent = (struct pfx_facts){0};
-	ENSURE(PKCS12_mac_present(p12), cc_fail(CC_NOT_SUPPORTED, "pfx: without a MAC"));
-	PKCS12_get0_mac(NULL, NULL, NULL, &iterations, p12);
-	TRY(spend_iterations(w, iterations));
+	TRY(spend_mac(w, p12));
 	parts = PKCS12_unpack_authsafes(p12);
 	ENSURE(parts, malformed("its content does not parse"));
 	ENSURE(sk_PKCS7_num(parts) <= PFX_BAGS_MAX,
@@ -351,12 +369,16 @@ static cc_err parse(cc_view pfx, OSSL_LIB_CTX *library, PKCS12 **ret)
 	PKCS12 *p12 = NULL;
 	cc_err err = CC_OK;
 
+	ENSURE(pfx.size > 0, malformed("an empty file"));
 	ENSURE(pfx.size <= PFX_MAX,
 		cc_fail(CC_TOO_LARGE, "pfx: %zu bytes, at most %u are taken", pfx.size, PFX_MAX));
 	p12 = PKCS12_init_ex(NID_pkcs7_data, library, NULL);
 	ENSURE(p12, cc_fail_openssl("pfx"));
-	ENSURE(pfx.size > 0 && d2i_PKCS12(&p12, &at, (long)pfx.size) && at == pfx.data + pfx.size,
-		malformed("not a PKCS#12 file"));
+	ENSURE(d2i_PKCS12(&p12, &at, (long)pfx.size),
+		malformed("not a PKCS#12 file, or one that was cut off"));
+	ENSURE(at == pfx.data + pfx.size,
+		cc_fail(CC_MALFORMED, "pfx: %zu bytes behind the end of the file",
+			(size_t)(pfx.data + pfx.size - at)));
 	*ret = p12;
 	p12 = NULL;
 out:
@@ -402,8 +424,12 @@ static cc_err take_leaf(struct walk *w, X509 **ret)
 	for (int i = 0; i < sk_X509_num(w->certificates); i++) {
 		if (X509_check_private_key(sk_X509_value(w->certificates, i), w->key) != 1)
 			continue;
-		*ret = sk_X509_delete(w->certificates, i);
 		ERR_clear_error();
+		if (sk_X509_num(w->certificates) > PFX_CHAIN_MAX + 1)
+			return cc_fail(CC_TOO_LARGE,
+				"pfx: %d certificates beside its own, at most %d are taken",
+				sk_X509_num(w->certificates) - 1, PFX_CHAIN_MAX);
+		*ret = sk_X509_delete(w->certificates, i);
 		return CC_OK;
 	}
 	ERR_clear_error();
@@ -425,31 +451,44 @@ out:
 	return err;
 }
 
-/* RC2 is in the legacy provider only; nothing else of the process shall find it. */
-static cc_err open_with_legacy(cc_view pfx, struct walk *w)
+struct pfx_legacy {
+	OSSL_LIB_CTX *library;
+	OSSL_PROVIDER *normal, *old;
+};
+
+cc_err pfx_legacy_load(struct pfx_legacy **ret)
 {
-	OSSL_LIB_CTX *library = OSSL_LIB_CTX_new();
-	OSSL_PROVIDER *legacy = NULL, *normal = NULL;
+	struct pfx_legacy *l = cc_alloc(sizeof(*l));
 	cc_err err = CC_OK;
 
-	ENSURE(library, cc_fail_openssl("pfx: library context"));
-	normal = OSSL_PROVIDER_load(library, "default");
-	legacy = OSSL_PROVIDER_load(library, "legacy");
-	ENSURE(normal && legacy, cc_fail_openssl("pfx: legacy provider"));
-	w->library = library;
-	TRY(open_file(pfx, w));
+	l->library = OSSL_LIB_CTX_new();
+	ENSURE(l->library, cc_fail_openssl("pfx: library context"));
+	l->normal = OSSL_PROVIDER_load(l->library, "default");
+	l->old = OSSL_PROVIDER_load(l->library, "legacy");
+	ENSURE(l->normal && l->old, cc_fail_openssl("pfx: legacy provider"));
+	*ret = l;
+	l = NULL;
 out:
-	if (legacy)
-		OSSL_PROVIDER_unload(legacy);
-	if (normal)
-		OSSL_PROVIDER_unload(normal);
-	OSSL_LIB_CTX_free(library);
+	pfx_legacy_free(l);
 	return err;
 }
 
-cc_err pfx_open(cc_view pfx, cc_view password, bool legacy, struct pfx_content *ret)
+void pfx_legacy_free(struct pfx_legacy *l)
 {
-	struct walk w = {.legacy = legacy};
+	if (!l)
+		return;
+	if (l->old)
+		OSSL_PROVIDER_unload(l->old);
+	if (l->normal)
+		OSSL_PROVIDER_unload(l->normal);
+	OSSL_LIB_CTX_free(l->library);
+	free(l);
+}
+
+cc_err pfx_open(
+	cc_view pfx, cc_view password, const struct pfx_legacy *legacy, struct pfx_content *ret)
+{
+	struct walk w = {.library = legacy ? legacy->library : NULL};
 	cc_secret text = CC_SECRET_NONE;
 	X509 *leaf = NULL;
 	cc_err err = CC_OK;
@@ -460,7 +499,7 @@ cc_err pfx_open(cc_view pfx, cc_view password, bool legacy, struct pfx_content *
 	w.certificates = sk_X509_new_null();
 	if (!w.certificates)
 		cc_die("pfx: out of memory");
-	TRY(legacy ? open_with_legacy(pfx, &w) : open_file(pfx, &w));
+	TRY(open_file(pfx, &w));
 	TRY(take_leaf(&w, &leaf));
 	*ret = (struct pfx_content){.key = w.key, .leaf = leaf, .others = w.certificates};
 	w.key = NULL;

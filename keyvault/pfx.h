@@ -18,6 +18,7 @@
 
 #define PFX_MAX            (96u * 1024u)
 #define PFX_BAGS_MAX       64
+#define PFX_CHAIN_MAX      8          /* certificates beside the key's own */
 #define PFX_ITERATIONS_MAX 10000000u  /* MAC and every encryption, in sum */
 #define PFX_SCRYPT_MAX     (1u << 20) /* N * r * p, in sum */
 #define PFX_ITERATIONS     2048u      /* default: the password has 190 bits */
@@ -47,7 +48,15 @@ struct pfx_content {
 	X509 *leaf;              /* belongs to the key */
 	STACK_OF(X509) * others; /* the rest, in the file's order; never NULL */
 };
-/* Exactly one private key is taken.  `legacy` also reads RC2 (files of old exporters), by OpenSSL's
- * legacy provider in a library context of its own.  Clear `ret` with pfx_content_clear. */
-cc_err pfx_open(cc_view pfx, cc_view password, bool legacy, struct pfx_content *ret) CC_MUST_USE;
+/* OpenSSL's legacy provider in a library context of its own, so that nothing else of the process finds
+ * it: for files under RC2, which old exporters write.  It comes from a file: load it before the walls.
+ * One thread at a time. */
+struct pfx_legacy; /* opaque */
+cc_err pfx_legacy_load(struct pfx_legacy **ret) CC_MUST_USE;
+void pfx_legacy_free(struct pfx_legacy *l); /* accepts NULL */
+
+/* Exactly one private key is taken.  `legacy` NULL: files under RC2 are refused.  Clear `ret` with
+ * pfx_content_clear. */
+cc_err pfx_open(cc_view pfx, cc_view password, const struct pfx_legacy *legacy,
+	struct pfx_content *ret) CC_MUST_USE;
 void pfx_content_clear(struct pfx_content *content); /* accepts an empty one */

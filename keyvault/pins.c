@@ -5,6 +5,7 @@
 #include "base/conf.h"
 #include "base/text.h"
 #include "keyvault/pem.h"
+#include "proto/codec.h"
 #include "proto/dsse.h"
 #include <stdlib.h>
 
@@ -70,7 +71,8 @@ static cc_err read_groups(struct pins *p, const struct conf_node *n)
 
 	if (n == NULL)
 		return CC_OK;
-	ENSURE(conf_is_list(n), conf_fail(n, "groups has to be a list"));
+	ENSURE(conf_is_list(n) && conf_count(n) <= CODEC_REPEATED_MAX,
+		conf_fail(n, "groups has to be a list of at most %d", CODEC_REPEATED_MAX));
 	p->groups = cc_alloc((conf_count(n) + 1) * sizeof(*p->groups));
 	for (size_t i = 0; i < conf_count(n); i++) {
 		ENSURE(text_is_name(conf_text(conf_at(n, i))),

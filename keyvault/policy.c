@@ -5,6 +5,7 @@
 #include "base/text.h"
 #include "keyvault/pem.h"
 #include "keyvault/policy_int.h"
+#include "proto/codec.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,6 +21,9 @@ static cc_err read_profiles(struct policy *p, const struct conf_node *n)
 	if (n == NULL)
 		return CC_OK;
 	TRY(conf_need_map(n, "ca_profiles"));
+	ENSURE(conf_count(n) <= CODEC_REPEATED_MAX,
+		conf_fail(n, "ca_profiles: %zu of them, %d are the most that can be told of",
+			conf_count(n), CODEC_REPEATED_MAX));
 	p->profiles = cc_alloc((conf_count(n) + 1) * sizeof(*p->profiles));
 	for (size_t i = 0; i < conf_count(n); i++) {
 		cc_view name = conf_key_at(n, i);
@@ -146,7 +150,7 @@ static const struct conf_key limit_keys[] = {
 
 struct rewrap_file {
 	const struct conf_node *purposes, *seals;
-	int unbound;
+	int windows_transport, unbound;
 };
 
 static const struct conf_key rewrap_keys[] = {
@@ -159,6 +163,12 @@ static const struct conf_key rewrap_keys[] = {
 		.type = CONF_NODE,
 		.offset = offsetof(struct rewrap_file, seals),
 		.help = "allowed forms, the first is the default"},
+	{.name = "windows_key_transport",
+		.type = CONF_CHOICE,
+		.offset = offsetof(struct rewrap_file, windows_transport),
+		.fallback = "oaep",
+		.allowed = "oaep|pkcs1",
+		.help = "how the form windows seals to RSA; pkcs1: for devices that know no OAEP"},
 	{.name = "unbound_records",
 		.type = CONF_CHOICE,
 		.offset = offsetof(struct rewrap_file, unbound),
@@ -192,6 +202,8 @@ static cc_err read_rewrap(struct policy *p, const struct conf_node *n)
 	TRY(conf_fill(p->conf, n, rewrap_keys, sizeof(rewrap_keys) / sizeof(rewrap_keys[0]), &f));
 	TRY(policy_list_read(f.purposes, "rewrap.purposes", &p->rewrap_purposes));
 	TRY(policy_seals_read(f.seals, &p->rewrap_seals, &p->rewrap_seal));
+	TRY(policy_transport_read(
+		n, f.windows_transport, p->rewrap_seals, &p->rewrap_windows_pkcs1));
 	p->check_unbound = f.unbound == 1;
 out:
 	return err;

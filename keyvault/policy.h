@@ -61,6 +61,7 @@ struct policy_plan {
 	uint32_t key_usage_allowed;
 	uint32_t validity_s;
 	Certq__Seal seal;
+	bool windows_pkcs1; /* key transport of the form windows; false: RSA-OAEP */
 	Certq__PfxProfile pfx_profile;
 	cc_view asked_eku[32]; /* room for `eku` */
 };
@@ -70,5 +71,6 @@ cc_err policy_judge_issue(
 	const struct policy *p, const Certq__Issue *issue, struct policy_plan *ret) CC_MUST_USE;
 cc_err policy_judge_rewrap(
 	const struct policy *p, const Certq__Rewrap *rewrap, Certq__Seal *ret_seal) CC_MUST_USE;
+bool policy_rewrap_pkcs1(const struct policy *p); /* as windows_pkcs1 */
 /* Is the job's own lifetime below the policy's cap? */
 cc_err policy_judge_lifetime(const struct policy *p, const Certq__JobDocument *job) CC_MUST_USE;

@@ -26,7 +26,6 @@ struct policy_profile {
 	struct policy_list cas;
 	char **ca_names;
 	const char *template_name;
-	const struct conf_node *templates_node;
 	struct policy_list template_keys;
 	char **template_values;
 	enum policy_template_form template_form;
@@ -41,6 +40,7 @@ struct policy_profile {
 	size_t san_ip_count;
 	Certq__Seal seal;
 	uint32_t seals; /* 1 << Certq__Seal */
+	bool windows_pkcs1;
 	Certq__PfxProfile pfx_profile;
 };
 
@@ -60,6 +60,7 @@ struct policy {
 	struct policy_list rewrap_purposes;
 	uint32_t rewrap_seals;
 	Certq__Seal rewrap_seal;
+	bool rewrap_windows_pkcs1;
 	bool check_unbound; /* records without a binding are opened and compared, not refused */
 };
 
@@ -69,6 +70,9 @@ cc_err policy_list_read(const struct conf_node *n, const char *what,
 /* The allowed seals; the first is returned too.  NULL: cms-auth. */
 cc_err policy_seals_read(
 	const struct conf_node *n, uint32_t *ret, Certq__Seal *ret_first) CC_MUST_USE;
+/* `windows_key_transport: oaep|pkcs1`, as conf_fill left its choice; pkcs1 only where windows is allowed. */
+cc_err policy_transport_read(
+	const struct conf_node *n, int choice, uint32_t seals, bool *ret_pkcs1) CC_MUST_USE;
 cc_err policy_profile_read(const struct conf *c, const struct conf_node *n,
 	struct policy_profile *profile) CC_MUST_USE;
 void policy_profile_clear(struct policy_profile *profile);

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #define SID_DOMAIN_PREFIX "S-1-5-21-"
+#define EKU_SERVER        "1.3.6.1.5.5.7.3.1"
 
 /* ---- what the reader has found ---- */
 
@@ -42,6 +43,11 @@ const char *policy_device_keys_name(enum policy_device_keys mode)
 const STACK_OF(X509) * policy_device_cas(const struct policy *p)
 {
 	return p->device_cas;
+}
+
+bool policy_rewrap_pkcs1(const struct policy *p)
+{
+	return p->rewrap_windows_pkcs1;
 }
 
 const struct policy_limits *policy_limits(const struct policy *p)
@@ -112,28 +118,6 @@ static bool domain_fits(cc_view domain, const struct policy_list *suffixes)
 	return false;
 }
 
-/* Labels of letters, digits and hyphens: nothing that another reader takes for something else. */
-static bool is_domain(cc_view text)
-{
-	size_t label = 0;
-
-	if (text.size == 0 || text.size > 253)
-		return false;
-	for (size_t i = 0; i < text.size; i++) {
-		char c = (char)text.data[i];
-		bool letter =
-			(c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-
-		if (c == '.' ? label == 0 || text.data[i - 1] == '-'
-			     : !letter && (c != '-' || label == 0))
-			return false;
-		label = c == '.' ? 0 : label + 1;
-		if (label > 63)
-			return false;
-	}
-	return label > 0 && text.data[text.size - 1] != '-';
-}
-
 /* "local@domain" with exactly one '@' and without anything that quotes or separates. */
 static bool address_fits(cc_view address, const struct policy_list *suffixes)
 {
@@ -150,7 +134,7 @@ static bool address_fits(cc_view address, const struct policy_list *suffixes)
 	if (count != 1 || at == 0)
 		return false;
 	cc_view domain = cc_view_part(address, at + 1, address.size - at - 1);
-	return is_domain(domain) && domain_fits(domain, suffixes);
+	return names_is_dns(domain) && domain_fits(domain, suffixes);
 }
 
 static cc_err judge_alt_name(const struct policy_profile *profile, const Certq__AltName *san)
@@ -170,7 +154,7 @@ static cc_err judge_alt_name(const struct policy_profile *profile, const Certq__
 		break;
 	case CERTQ__ALT_TYPE__ALT_DNS:
 		type = "dns";
-		ok = is_domain(value) && domain_fits(value, &profile->san_dns);
+		ok = names_is_dns(value) && domain_fits(value, &profile->san_dns);
 		break;
 	case CERTQ__ALT_TYPE__ALT_URI:
 		type = "uri";
@@ -189,29 +173,65 @@ static cc_err judge_alt_name(const struct policy_profile *profile, const Certq__
 			    profile->name, type);
 }
 
-/* An e-mail address in the subject, under either of its types, is one too, and must not go round the
- * rule for the others. */
+static bool is_wide(const ASN1_STRING *s)
+{
+	return ASN1_STRING_type(s) == V_ASN1_BMPSTRING ||
+	       ASN1_STRING_type(s) == V_ASN1_UNIVERSALSTRING;
+}
+
+/* Dots and no space, but no e-mail address: what a reader may take for a server's name or address. */
+static bool may_name_server(cc_view text)
+{
+	return text.size > 0 && memchr(text.data, '.', text.size) != NULL &&
+	       memchr(text.data, ' ', text.size) == NULL &&
+	       memchr(text.data, '@', text.size) == NULL;
+}
+
+/* Where a server's certificate has no DNS name, clients take its common name for one (RFC 6125 section
+ * 6.4.4). */
+static bool common_name_fits(const struct policy_profile *profile, const ASN1_STRING *s)
+{
+	unsigned char *utf8 = NULL;
+	int size = ASN1_STRING_to_UTF8(&utf8, s);
+	cc_view text = cc_view_of(utf8, size > 0 ? (size_t)size : 0);
+	bool fits =
+		size > 0 && (!may_name_server(text) ||
+				    (names_is_dns(text) && domain_fits(text, &profile->san_dns)) ||
+				    policy_san_ip_fits(profile, text));
+
+	OPENSSL_free(utf8);
+	return fits;
+}
+
+/* What is in the subject must not go round the rules for alternative names: an e-mail address, under either
+ * of its types, and a server's name. */
+static cc_err judge_attribute(const struct policy_profile *profile, const X509_NAME_ENTRY *entry)
+{
+	int type = OBJ_obj2nid(X509_NAME_ENTRY_get_object(entry));
+	const ASN1_STRING *s = X509_NAME_ENTRY_get_data(entry);
+	cc_view value = cc_view_of(ASN1_STRING_get0_data(s), (size_t)ASN1_STRING_length(s));
+
+	if ((type == NID_pkcs9_emailAddress || type == NID_rfc822Mailbox) &&
+		(is_wide(s) || !address_fits(value, &profile->san_email)))
+		return cc_fail(CC_DENIED, "profile %s: the subject's e-mail address is not allowed",
+			profile->name);
+	if (type == NID_commonName && list_has(&profile->eku, cc_view_text(EKU_SERVER)) &&
+		!common_name_fits(profile, s))
+		return cc_fail(CC_DENIED,
+			"profile %s: for servers, and the subject's common name is a DNS name or "
+			"address that is not within what it allows",
+			profile->name);
+	return CC_OK;
+}
+
 static cc_err judge_subject(const struct policy_profile *profile, cc_view text)
 {
 	X509_NAME *name = NULL;
 	cc_err err = CC_OK;
 
 	TRY(names_subject(text, &name));
-	for (int i = 0; i < X509_NAME_entry_count(name); i++) {
-		int type = OBJ_obj2nid(X509_NAME_ENTRY_get_object(X509_NAME_get_entry(name, i)));
-
-		if (type != NID_pkcs9_emailAddress && type != NID_rfc822Mailbox)
-			continue;
-		const ASN1_STRING *s = X509_NAME_ENTRY_get_data(X509_NAME_get_entry(name, i));
-		cc_view value = cc_view_of(ASN1_STRING_get0_data(s), (size_t)ASN1_STRING_length(s));
-
-		ENSURE(ASN1_STRING_type(s) != V_ASN1_BMPSTRING &&
-				ASN1_STRING_type(s) != V_ASN1_UNIVERSALSTRING &&
-				address_fits(value, &profile->san_email),
-			cc_fail(CC_DENIED,
-				"profile %s: the subject's e-mail address is not allowed",
-				profile->name));
-	}
+	for (int i = 0; i < X509_NAME_entry_count(name); i++)
+		TRY(judge_attribute(profile, X509_NAME_get_entry(name, i)));
 out:
 	X509_NAME_free(name);
 	return err;
@@ -367,6 +387,7 @@ cc_err policy_judge_issue(
 		issue->validity_s > 0 ? issue->validity_s : (uint32_t)profile->default_validity_s;
 	TRY(plan_seal(
 		profile->name, issue->device_key->seal, profile->seal, profile->seals, &ret->seal));
+	ret->windows_pkcs1 = profile->windows_pkcs1;
 	TRY(plan_pfx(profile, issue->pfx_profile, &ret->pfx_profile));
 	TRY(judge_names(p, profile, issue));
 out:

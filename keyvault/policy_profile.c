@@ -127,6 +127,8 @@ static Certq__Seal seal_of(cc_view name)
 		return CERTQ__SEAL__SEAL_CMS_AUTH;
 	if (text_equal(name, "oaep-sha256"))
 		return CERTQ__SEAL__SEAL_OAEP_SHA256;
+	if (text_equal(name, "windows"))
+		return CERTQ__SEAL__SEAL_WINDOWS;
 	return CERTQ__SEAL__SEAL_UNSPECIFIED;
 }
 
@@ -145,13 +147,25 @@ cc_err policy_seals_read(const struct conf_node *n, uint32_t *ret, Certq__Seal *
 		Certq__Seal seal = seal_of(conf_text(conf_at(n, i)));
 
 		ENSURE(seal != CERTQ__SEAL__SEAL_UNSPECIFIED,
-			conf_fail(conf_at(n, i), "not a seal: cms-auth, oaep-sha256"));
+			conf_fail(conf_at(n, i), "not a seal: cms-auth, oaep-sha256, windows"));
 		if (i == 0)
 			*ret_first = seal;
 		*ret |= 1u << seal;
 	}
 out:
 	return err;
+}
+
+cc_err policy_transport_read(const struct conf_node *n, int choice, uint32_t seals, bool *ret_pkcs1)
+{
+	bool pkcs1 = choice == 1;
+
+	if (pkcs1 && (seals & (1u << CERTQ__SEAL__SEAL_WINDOWS)) == 0)
+		return conf_fail(conf_get(n, "windows_key_transport"),
+			"windows_key_transport: pkcs1 is for the seal windows, which is not one of "
+			"seals");
+	*ret_pkcs1 = pkcs1;
+	return CC_OK;
 }
 
 /* What a CSR asks for must be what the certificate may have. */
@@ -179,7 +193,7 @@ struct profile_file {
 	const char *template_name;
 	struct policy_template_file template_extension;
 	uint64_t max_validity_s, default_validity_s;
-	int seal, pfx_profile;
+	int seal, windows_transport, pfx_profile;
 };
 
 static const struct conf_key profile_keys[] = {
@@ -255,12 +269,18 @@ static const struct conf_key profile_keys[] = {
 		.type = CONF_CHOICE,
 		.offset = offsetof(struct profile_file, seal),
 		.fallback = "cms-auth",
-		.allowed = "cms-auth|oaep-sha256",
+		.allowed = "cms-auth|oaep-sha256|windows",
 		.help = "default form of seal"},
 	{.name = "seals",
 		.type = CONF_NODE,
 		.offset = offsetof(struct profile_file, seals),
 		.help = "forms that a job may ask for; left out: the default only"},
+	{.name = "windows_key_transport",
+		.type = CONF_CHOICE,
+		.offset = offsetof(struct profile_file, windows_transport),
+		.fallback = "oaep",
+		.allowed = "oaep|pkcs1",
+		.help = "how the form windows seals to RSA; pkcs1: for devices that know no OAEP"},
 	{.name = "pfx_profile",
 		.type = CONF_CHOICE,
 		.offset = offsetof(struct profile_file, pfx_profile),
@@ -354,6 +374,8 @@ out:
 cc_err policy_profile_read(
 	const struct conf *c, const struct conf_node *n, struct policy_profile *profile)
 {
+	static const Certq__Seal forms[] = {CERTQ__SEAL__SEAL_CMS_AUTH,
+		CERTQ__SEAL__SEAL_OAEP_SHA256, CERTQ__SEAL__SEAL_WINDOWS};
 	struct profile_file f = {0};
 	Certq__Seal first = CERTQ__SEAL__SEAL_UNSPECIFIED;
 	cc_err err = CC_OK;
@@ -375,11 +397,12 @@ cc_err policy_profile_read(
 		f.default_validity_s > 0 ? f.default_validity_s : f.max_validity_s;
 	ENSURE(profile->default_validity_s <= profile->max_validity_s,
 		conf_fail(n, "default_validity is longer than max_validity"));
-	profile->seal = f.seal == 0 ? CERTQ__SEAL__SEAL_CMS_AUTH : CERTQ__SEAL__SEAL_OAEP_SHA256;
+	profile->seal = forms[f.seal];
 	TRY(policy_seals_read(f.seals, &profile->seals, &first));
 	if (f.seals == NULL)
 		profile->seals = 1u << profile->seal;
 	ENSURE(profile->seals & (1u << profile->seal), conf_fail(n, "seal is not one of seals"));
+	TRY(policy_transport_read(n, f.windows_transport, profile->seals, &profile->windows_pkcs1));
 	profile->pfx_profile = f.pfx_profile == 0 ? CERTQ__PFX_PROFILE__PFX_MODERN
 						  : CERTQ__PFX_PROFILE__PFX_COMPAT;
 out:

@@ -27,13 +27,70 @@ out:
 	return err;
 }
 
+/* The next character of a path as the most lenient reader has it: decoded, and with one kind of slash. */
+static char next_of_path(cc_view uri, size_t *at)
+{
+	static const struct {
+		const char *code;
+		char means;
+	} codes[] = {{"%2e", '.'}, {"%2f", '/'}, {"%5c", '/'}, {"\\", '/'}};
+
+	for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
+		cc_view code = cc_view_text(codes[i].code);
+
+		if (text_equal_nocase(cc_view_part(uri, *at, code.size), code)) {
+			*at += code.size;
+			return codes[i].means;
+		}
+	}
+	return (char)uri.data[(*at)++];
+}
+
+/* "." or ".." between slashes: "https://contoso.com/users/../admins" is "https://contoso.com/admins"
+ * (RFC 3986 section 5.2.4). */
+static bool has_dot_segment(cc_view uri)
+{
+	size_t at = 0, size = 0, dots = 0;
+	char c;
+
+	do {
+		c = at < uri.size ? next_of_path(uri, &at) : '#';
+		if (c != '/' && c != '?' && c != '#') {
+			size++;
+			dots += c == '.';
+			continue;
+		}
+		if (size > 0 && size <= 2 && dots == size)
+			return true;
+		size = dots = 0;
+	} while (c != '?' && c != '#');
+	return false;
+}
+
+/* "https://contoso.com:" begins "https://contoso.com:x@contoso.example/" too, whose host is another. */
+static bool has_user(cc_view uri)
+{
+	const uint8_t *colon = memchr(uri.data, ':', uri.size);
+	size_t at = colon ? (size_t)(colon - uri.data) + 1 : uri.size;
+
+	if (!text_equal(cc_view_part(uri, at, 2), "//"))
+		return false;
+	for (at += 2; at < uri.size && strchr("/?#", (char)uri.data[at]) == NULL; at++)
+		if (uri.data[at] == '@')
+			return true;
+	return false;
+}
+
 /* An entry that ends in a delimiter is a beginning; one that does not is the whole, so that
  * "https://contoso.com" never takes in "https://contoso.com.example". */
 bool policy_san_uri_fits(const struct policy_profile *profile, cc_view uri)
 {
+	bool leads_away = uri.size == 0 || has_dot_segment(uri) || has_user(uri);
+
 	for (size_t i = 0; i < profile->san_uri.count; i++) {
 		cc_view entry = profile->san_uri.items[i];
-		bool open = strchr("/:#?=", (char)entry.data[entry.size - 1]) != NULL;
+		bool open =
+			!leads_away && strchr("/:#?=", (char)entry.data[entry.size - 1]) != NULL;
 
 		if (cc_view_equal(uri, entry) ||
 			(open && uri.size > entry.size &&

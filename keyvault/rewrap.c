@@ -11,7 +11,6 @@
 #include "keyvault/names.h"
 #include "keyvault/pfx.h"
 #include "keyvault/result.h"
-#include "keyvault/sealer.h"
 #include "keyvault/verify.h"
 #include <openssl/x509v3.h>
 #include <string.h>
@@ -104,20 +103,41 @@ static bool names_user(X509 *leaf, const Certq__Holder *holder)
 	return fits;
 }
 
-/* Files under RC2 are not taken here: OpenSSL's legacy provider would have to be loaded from behind the
- * walls.  Such records are re-protected at import. */
+/* What was encrypted is one byte a character, ISO 8859-1; PKCS#12 wants UTF-8. */
+static cc_secret as_utf8(const cc_secret *password)
+{
+	cc_secret text = cc_secret_new(2 * password->size);
+	size_t used = 0;
+
+	for (size_t i = 0; i < password->size; i++) {
+		uint8_t c = password->data[i];
+
+		if (c >= 0x80) {
+			text.data[used++] = (uint8_t)(0xc0 | c >> 6);
+			c = 0x80 | (c & 0x3f);
+		}
+		text.data[used++] = c;
+	}
+	cc_secret_resize(&text, used);
+	return text;
+}
+
+/* Files under RC2 are not taken here: OpenSSL's legacy provider stays out of the process that has the
+ * keys.  Such records are re-protected at import. */
 static cc_err check_unbound(
 	const Certq__Rewrap *job, const Vault__Rewrap *request, const cc_secret *password)
 {
 	struct pfx_content content = {0};
+	cc_secret text = as_utf8(password);
 	cc_err err = CC_OK;
 
 	TRY(pfx_inspect(codec_view(request->pfx), NULL));
-	TRY(pfx_open(codec_view(request->pfx), cc_secret_view(password), false, &content));
+	TRY(pfx_open(codec_view(request->pfx), cc_secret_view(&text), NULL, &content));
 	ENSURE(names_user(content.leaf, job->holder),
 		cc_fail(CC_MISMATCH, "the certificate in the PFX is not the job's user's"));
 out:
 	pfx_content_clear(&content);
+	cc_secret_free(&text);
 	return err;
 }
 
@@ -177,7 +197,7 @@ static cc_err read_device(
 	cc_err err = CC_OK;
 
 	TRY(call_step(c, REASON_DEVICE_KEY, device_key_read(job->device_key, device)));
-	TRY(call_step(c, REASON_POLICY, sealer_check_form(device->key, seal)));
+	TRY(call_step(c, REASON_DEVICE_KEY, device_key_check_form(device, seal, c->now_s)));
 	TRY(call_step(c, REASON_DEVICE_KEY,
 		device_key_judge(c->rules->policy, job->holder, job->device_key, device, true,
 			c->now_s, &c->change.device)));
@@ -209,7 +229,8 @@ void rewrap_serve(struct call *c)
 	if (job->binding == 0)
 		TRY(call_step(c, REASON_PASSWORD, check_unbound(job, request, &password)));
 	TRY(call_step(c, REASON_PASSWORD,
-		sealer_seal(device.key, seal, cc_secret_view(&password), &sealed)));
+		device_key_seal(&device, seal, policy_rewrap_pkcs1(c->rules->policy),
+			cc_secret_view(&password), &sealed)));
 	TRY(call_step(c, REASON_INTERNAL, sign_rewrapped(c, &device, seal, &sealed, &result)));
 	plan_effects(c, &device);
 	answer_rewrapped(c, result, &sealed);

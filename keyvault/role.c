@@ -6,14 +6,16 @@
  * it), and Ready is said when requests can be served.
  */
 #include "base/clock.h"
+#include "base/crashpoint.h"
+#include "base/crypt.h"
 #include "base/file.h"
 #include "base/role.h"
 #include "base/sandbox.h"
-#include "keyvault/crypt.h"
 #include "keyvault/dispatch.h"
 #include "keyvault/door_admin.h"
 #include "keyvault/door_connector.h"
 #include "proto/role_link.h"
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,7 +25,6 @@
 #define TEND_STATE_MS (3600 * 1000) /* rows, salts */
 #define MASTER_MAX    4096
 #define THREADS_MAX   64
-#define GRACE_MAX_MS  (60 * 1000)
 
 struct keyvault {
 	struct vault vault;
@@ -75,6 +76,8 @@ static void on_state_tended(void *arg, cc_err err)
 	struct keyvault *k = arg;
 
 	k->tending = false;
+	if (err == CC_CLOSED)
+		return;
 	if (err == CC_OK)
 		err = load_salts(&k->vault);
 	if (err != CC_OK)
@@ -126,13 +129,15 @@ static void on_grace_over(void *arg)
 	finish(arg, CC_OK);
 }
 
-static void begin_stop(struct keyvault *k, uint32_t grace_ms)
+static void on_stop(void *arg, uint32_t grace_ms)
 {
+	struct keyvault *k = arg;
+
 	k->vault.stopping = true;
 	if (k->vault.calls == 0)
 		finish(k, CC_OK);
 	else
-		loop_timer_set(k->grace, grace_ms < GRACE_MAX_MS ? grace_ms : GRACE_MAX_MS);
+		loop_timer_set(k->grace, grace_ms);
 }
 
 static void on_commit_broken(void *arg, cc_err err)
@@ -144,13 +149,6 @@ static void on_commit_broken(void *arg, cc_err err)
 }
 
 /* ---- the supervisor's messages ---- */
-
-static void close_fds(const int *fds, size_t count)
-{
-	for (size_t i = 0; i < count; i++)
-		if (fds[i] >= 0)
-			close(fds[i]);
-}
 
 static void reload(struct keyvault *k, const Role__Files *files, const int *fds, size_t count)
 {
@@ -165,43 +163,27 @@ static void reload(struct keyvault *k, const Role__Files *files, const int *fds,
 	rules_release(k->vault.rules);
 	k->vault.rules = rules_load(policy_fd, pins_fd);
 	rules_log(k->vault.rules);
-	close_fds(fds, count);
 }
 
-static void converse(
-	struct keyvault *k, const Role__Conversation *conversation, const int *fds, size_t count)
+static bool on_conversation(void *arg, const Role__Conversation *conversation, int fd)
 {
-	if (count == 1 && conversation->peer == ROLE__ROLE_KIND__ROLE_CONNECTOR) {
-		door_connector_open(k->vault.connector, fds[0], conversation->peer_name);
-		return;
-	}
-	log_event(EV_LINK_BROKEN,
-		LV_TEXT("reason", "a conversation that the keyvault does not have"));
-	close_fds(fds, count);
+	struct keyvault *k = arg;
+
+	if (conversation->peer != ROLE__ROLE_KIND__ROLE_CONNECTOR)
+		return false;
+	door_connector_open(k->vault.connector, fd, conversation->peer_name);
+	return true;
 }
 
 static void on_message(void *arg, const Role__LinkMessage *message, const int *fds, size_t count)
 {
 	struct keyvault *k = arg;
 
-	switch (message->body_case) {
-	case ROLE__LINK_MESSAGE__BODY_CONVERSATION:
-		converse(k, message->conversation, fds, count);
-		return;
-	case ROLE__LINK_MESSAGE__BODY_FILES:
+	if (message->body_case == ROLE__LINK_MESSAGE__BODY_FILES)
 		reload(k, message->files, fds, count);
-		return;
-	case ROLE__LINK_MESSAGE__BODY_ROLE_PIDS:
+	else if (message->body_case == ROLE__LINK_MESSAGE__BODY_ROLE_PIDS)
 		door_admin_refuse(
 			k->vault.admin, message->role_pids->pids, message->role_pids->n_pids);
-		break;
-	case ROLE__LINK_MESSAGE__BODY_STOP:
-		begin_stop(k, message->stop->grace_ms);
-		break;
-	default:
-		break;
-	}
-	close_fds(fds, count);
 }
 
 static void on_link_ended(void *arg, cc_err why)
@@ -209,7 +191,10 @@ static void on_link_ended(void *arg, cc_err why)
 	finish(arg, why);
 }
 
-static const struct role_link_events link_events = {.message = on_message, .ended = on_link_ended};
+static const struct role_link_events link_events = {.conversation = on_conversation,
+	.stop = on_stop,
+	.message = on_message,
+	.ended = on_link_ended};
 
 /* ---- the beginning ---- */
 
@@ -232,16 +217,29 @@ static size_t thread_count(const Role__VaultSetup *setup)
 	return threads < THREADS_MAX ? threads : THREADS_MAX;
 }
 
+/* Keys are made before the state is, and only then: a new key in the place of a lost one would be pinned
+ * nowhere, and would open nothing that was encrypted to the old one. */
 static cc_err open_keys(struct keyvault *k, const cc_secret *master)
 {
+	static const enum keystore_use uses[] = {
+		KEYSTORE_RESULT, KEYSTORE_APPROVAL, KEYSTORE_DECRYPT};
 	char *dir = file_join(k->setup->state_dir, "keys");
+	char *state = file_join(k->setup->state_dir, "state");
+	bool is_first = access(state, F_OK) != 0 && errno == ENOENT;
 	cc_err err = CC_OK;
 
 	TRY(keystore_open_files(dir, master, &k->vault.keys));
-	TRY(keystore_ensure(k->vault.keys, KEYSTORE_RESULT));
-	TRY(keystore_ensure(k->vault.keys, KEYSTORE_APPROVAL));
-	TRY(keystore_ensure(k->vault.keys, KEYSTORE_DECRYPT));
+	for (size_t i = 0; i < sizeof(uses) / sizeof(uses[0]); i++) {
+		ENSURE(is_first || keystore_has(k->vault.keys, uses[i]),
+			cc_fail(CC_CONFIG,
+				"key store: %s: its %s key is missing, and %s has worked with one: "
+				"put "
+				"the file back",
+				dir, keystore_use_name(uses[i]), state));
+		TRY(keystore_ensure(k->vault.keys, uses[i]));
+	}
 out:
+	free(state);
 	free(dir);
 	return err;
 }
@@ -273,7 +271,9 @@ static cc_err open_stores(struct keyvault *k)
 	ENSURE(fd >= 0, cc_fail(CC_CONFIG, "no master key was passed"));
 	TRY(file_read_secret_fd(fd, "master-key", MASTER_MAX, &master));
 	ENSURE(master.size >= KEYSTORE_MASTER_MIN,
-		cc_fail(CC_CONFIG, "the master key has %zu bytes, at least %d are needed",
+		cc_fail(CC_CONFIG,
+			"the master key (keyvault.master_key of connector.yaml) has %zu bytes, at "
+			"least %d are needed: put the right file back",
 			master.size, KEYSTORE_MASTER_MIN));
 	TRY(open_keys(k, &master));
 	TRY(open_state(k, &master));
@@ -390,7 +390,7 @@ static void tear_down(struct keyvault *k)
 	workers_free(v->workers);
 	if (v->loop != NULL)
 		loop_free(v->loop);
-	close_fds(k->fds, LINK_FDS_MAX);
+	link_close(k->fds, LINK_FDS_MAX);
 	codec_free(k->setup);
 }
 
@@ -402,6 +402,7 @@ int keyvault_role_main(void)
 		k.fds[i] = -1;
 	k.vault.role = &k;
 	k.vault.on_quiet = on_quiet;
+	crashpoint_arm();
 	sandbox_early(false);
 	cc_err err = serve(&k);
 	if (err == CC_CLOSED) /* the supervisor is gone */

@@ -51,6 +51,10 @@ struct rules *rules_load(int policy_fd, int pins_fd)
 		note_problem(r, cc_err_detail(pins_err));
 	if (r->policy_is_missing)
 		note_problem(r, "there is no policy file");
+	if (pins_fd < 0)
+		note_problem(r,
+			"there is no pins file, so no tenant is known: put pins.yaml back, or "
+			"certconnectorctl enroll writes it");
 	return r;
 }
 

@@ -175,9 +175,23 @@ out:
 	return err;
 }
 
+static void on_dropped(void *arg)
+{
+	struct state_change *change = arg;
+
+	change->done(change->arg, cc_fail(CC_CLOSED, "the state was closed"));
+}
+
 cc_err state_start(struct state *s, struct loop *l, commit_fatal fatal, void *arg)
 {
-	return committer_start(s->db, l, fatal, arg, &s->committer);
+	cc_err err = committer_start(s->db, l, fatal, arg, &s->committer);
+
+	if (err == CC_OK) {
+		committer_name_points(
+			s->committer, CRASH_VAULT_BEFORE_COMMIT, CRASH_VAULT_AFTER_COMMIT);
+		committer_on_drop(s->committer, on_dropped);
+	}
+	return err;
 }
 
 void state_close(struct state *s)

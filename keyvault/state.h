@@ -30,7 +30,9 @@ cc_err state_open(
 	const char *dir, const cc_secret *audit_key, int64_t now_s, struct state **ret) CC_MUST_USE;
 /* The committer's thread starts here: after the walls are up. */
 cc_err state_start(struct state *s, struct loop *l, commit_fatal fatal, void *arg) CC_MUST_USE;
-void state_close(struct state *s); /* accepts NULL; finishes what was submitted */
+/* Finishes what was submitted; each `done` that is still to come gets CC_CLOSED, only so that its owner
+ * can free what belongs to it.  Accepts NULL. */
+void state_close(struct state *s);
 
 /* ---- changes ---- */
 
@@ -81,14 +83,16 @@ struct state_change {
 	Vault__IssuedRow issued; /* bytes are borrowed */
 	uint32_t ticket_number;  /* 0: none */
 	int64_t finish_by_s;
-	uint64_t confirm; /* decision records up to this are the connector's now; 0: none */
-	bool blocks;      /* block device.device_id of `tenant` and its key */
-	bool tends;       /* house-keeping: old rows go, a salt is made or destroyed */
-	bool decides;     /* make a decision record */
+	uint64_t confirm;   /* decision records up to this are the connector's now; 0: none */
+	bool accepts_clock; /* now_s is right, whatever later time was seen */
+	bool blocks;        /* block device.device_id of `tenant` and its key */
+	bool tends;         /* house-keeping: old rows go, a salt is made or destroyed */
+	bool decides;       /* make a decision record */
 	struct state_decision decision;
 
 	/* results, valid in `done` */
 	enum reason verdict;
+	const char *words; /* of the verdict, for the local log; NULL: none of its own */
 	bool device_is_new;
 	uint64_t counter; /* of the decision record; 0: none was made */
 	cc_blob record;   /* packed DecisionRecord */

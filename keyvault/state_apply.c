@@ -79,6 +79,29 @@ out:
 	return err;
 }
 
+/* What was delivered is no orphan, and an orphan is not delivered.  *ret_known: it was given up before. */
+static cc_err judge_issued(
+	const struct db *d, MDB_txn *txn, struct state_change *change, bool *ret_known)
+{
+	uint8_t key[SHA256_SIZE];
+	Vault__IssuedRow *row = NULL;
+	cc_err err = CC_OK;
+
+	if (!change->has_issued)
+		return CC_OK;
+	HASH_ITEMS(key, codec_view(change->issued.issuer), codec_view(change->issued.serial));
+	TRY(state_row_get(d, txn, STATE_DB_ISSUED, cc_view_of(key, sizeof(key)),
+		&vault__issued_row__descriptor, &row));
+	if (row == NULL)
+		goto out;
+	if (row->orphan != change->issued.orphan)
+		change->verdict = change->issued.orphan ? REASON_POLICY : REASON_CERTIFICATE;
+	*ret_known = row->orphan;
+out:
+	codec_free(row);
+	return err;
+}
+
 static cc_err judge_rate(const struct db *d, MDB_txn *txn, struct state_change *change)
 {
 	uint32_t of_hour = 0, of_day = 0;
@@ -113,6 +136,8 @@ static cc_err judge(const struct db *d, MDB_txn *txn, const Vault__StateMeta *me
 		TRY(state_device_judge_block(d, txn, change));
 	if (change->verdict == REASON_NONE && change->has_device)
 		TRY(state_device_judge(d, txn, change));
+	if (change->verdict == REASON_NONE)
+		TRY(judge_issued(d, txn, change, ret_known));
 	if (change->verdict == REASON_NONE && !*ret_known)
 		TRY(judge_rate(d, txn, change));
 out:
@@ -196,6 +221,23 @@ out:
 	return err;
 }
 
+/* Back to a time that was passed already: what was lowered stands in the decision record. */
+static void write_clock(Vault__StateMeta *meta, struct state_change *change)
+{
+	char before[RFC3339_SIZE], now[RFC3339_SIZE];
+	char *words;
+
+	if (!change->accepts_clock || meta->latest_s <= change->now_s)
+		return;
+	text_rfc3339(meta->latest_s, before);
+	text_rfc3339(change->now_s, now);
+	words = cc_asprintf("latest time %s lowered to %s", before, now);
+	cc_blob_free(&change->decision.subject);
+	change->decision.subject = cc_blob_copy(cc_view_text(words));
+	free(words);
+	meta->latest_s = change->now_s;
+}
+
 static cc_err write_all(const struct db *d, MDB_txn *txn, Vault__StateMeta *meta,
 	struct state_change *change, bool known)
 {
@@ -204,6 +246,8 @@ static cc_err write_all(const struct db *d, MDB_txn *txn, Vault__StateMeta *meta
 	TRY(write_signer(d, txn, change));
 	if (change->take != STATE_TAKE_NONE && !known)
 		TRY(write_taken(d, txn, change));
+	if (change->take == STATE_TAKE_NONE && !known)
+		TRY(write_rate(d, txn, change));
 	if (change->has_device)
 		TRY(state_device_record(d, txn, change));
 	TRY(write_issued(d, txn, change));
@@ -211,6 +255,7 @@ static cc_err write_all(const struct db *d, MDB_txn *txn, Vault__StateMeta *meta
 		TRY(state_salt_touch(d, txn, change->ticket_number, change->finish_by_s));
 	if (change->blocks)
 		TRY(state_device_block(d, txn, change));
+	write_clock(meta, change);
 	if (change->tends)
 		TRY(state_tend(d, txn, change));
 	if (change->confirm != 0)
@@ -301,6 +346,7 @@ out:
 static void reset_results(struct state_change *change)
 {
 	change->verdict = REASON_NONE;
+	change->words = NULL;
 	change->device_is_new = false;
 	change->counter = 0;
 	cc_blob_free(&change->record);

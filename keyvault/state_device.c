@@ -63,6 +63,12 @@ static cc_err is_blocked(
 	return CC_OK;
 }
 
+static void refuse(struct state_change *change, const char *words)
+{
+	change->verdict = REASON_DEVICE_KEY;
+	change->words = words;
+}
+
 cc_err state_device_judge_block(const struct db *d, MDB_txn *txn, struct state_change *change)
 {
 	Vault__Device *row = NULL;
@@ -72,7 +78,7 @@ cc_err state_device_judge_block(const struct db *d, MDB_txn *txn, struct state_c
 	TRY(is_blocked(d, txn, change, &blocked));
 	TRY(get_device(d, txn, change, &row));
 	if (blocked || (row != NULL && row->blocked))
-		change->verdict = REASON_DEVICE_KEY;
+		refuse(change, "device key: it is blocked");
 out:
 	codec_free(row);
 	return err;
@@ -87,7 +93,8 @@ static cc_err judge_owner(const struct db *d, MDB_txn *txn, struct state_change 
 	TRY(get_user(d, txn, change, &user));
 	bool imported = change->device.imported || (user != NULL && user->imported);
 	if (imported && (user == NULL || user->devices == 0))
-		change->verdict = REASON_DEVICE_KEY;
+		refuse(change, "device key: the first one of a user who has imported keys waits "
+			       "for an operator");
 out:
 	codec_free(user);
 	return err;
@@ -105,7 +112,7 @@ static cc_err judge_limits(const struct db *d, MDB_txn *txn, struct state_change
 	TRY(state_counter_get(d, txn, 't', day, cc_blob_view(&change->tenant), &of_tenant));
 	if ((user_id.size > 0 && of_user >= change->device.per_user_per_day) ||
 		of_tenant >= change->device.per_tenant_per_day)
-		change->verdict = REASON_DEVICE_KEY;
+		refuse(change, "device key: too many first ones today");
 out:
 	return err;
 }
@@ -124,12 +131,12 @@ cc_err state_device_judge(const struct db *d, MDB_txn *txn, struct state_change 
 	if (!change->device.pinned)
 		return CC_OK;
 	if (change->device.device_id.size == 0) { /* nothing to pin it to */
-		change->verdict = REASON_DEVICE_KEY;
+		refuse(change, "device key: it cannot be pinned, since the job names no device");
 		return CC_OK;
 	}
 	TRY(get_device(d, txn, change, &row));
 	if (row != NULL && !same_key(row, change))
-		change->verdict = REASON_DEVICE_KEY;
+		refuse(change, "device key: another one is known for this device");
 	if (change->verdict == REASON_NONE && (row == NULL || !same_user(row, change)))
 		TRY(judge_owner(d, txn, change));
 	if (change->verdict == REASON_NONE && row == NULL)

@@ -154,7 +154,8 @@ static cc_err tend_salts(const struct db *d, MDB_txn *txn, int64_t now_s)
 	TRY(walk_salts(d, txn, now_s, &walk));
 	for (size_t i = 0; i + 8 <= walk.over.size; i += 8)
 		TRY(db_delete(d, txn, STATE_DB_SALT, cc_view_of(walk.over.data + i, 8)));
-	if (walk.newest == 0 || walk.newest_made_s + STATE_SALT_AGE_S < now_s)
+	/* one of a clock that was far ahead would stay the newest for as long */
+	if (walk.newest == 0 || llabs(now_s - walk.newest_made_s) > STATE_SALT_AGE_S)
 		TRY(new_salt(d, txn, walk.newest + 1, now_s));
 out:
 	cc_blob_free(&walk.over);

@@ -2,7 +2,7 @@
  * The ring of ticket keys, and tickets sealed and opened under it.
  */
 #include "keyvault/ticket.h"
-#include "keyvault/crypt.h"
+#include "base/crypt.h"
 #include "proto/codec.h"
 #include <pthread.h>
 #include <stdlib.h>

@@ -17,6 +17,8 @@
 #include "vault/v1/vault.pb-c.h"
 
 #define TICKET_MAX (128u * 1024u)
+#define TICKET_WHENEVER                                                                            \
+	INT64_MIN /* for now_s: past its finish_by it opens too, while its key is there */
 
 struct ticket_ring; /* opaque */
 

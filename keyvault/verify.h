@@ -18,5 +18,7 @@ cc_err verify_policy(struct call *c) CC_MUST_USE;
 /* Is there a root that what this CA issues can be judged by?  Asked before the CA is: what it made
  * otherwise could not be delivered. */
 cc_err verify_ca_is_pinned(struct call *c, cc_view ca) CC_MUST_USE;
-/* The ticket, as c->ticket; the change knows tenant, job id and digest. */
+/* The ticket, as c->ticket; the change knows tenant, job id and digest.  With a policy only. */
 cc_err verify_ticket(struct call *c, ProtobufCBinaryData ticket) CC_MUST_USE;
+/* The same for what clears up after a job: past finish_by too, and with or without a policy. */
+cc_err verify_ticket_to_settle(struct call *c, ProtobufCBinaryData ticket) CC_MUST_USE;

@@ -85,11 +85,28 @@ static bool is_oid_text(cc_view text)
 	return true;
 }
 
+/* "{{UserName}}": what a cloud service was to put a value in place of, and did not. */
+static bool has_variable(ProtobufCBinaryData text)
+{
+	size_t opened = text.len;
+
+	for (size_t i = 0; i + 1 < text.len; i++) {
+		if (text.data[i] == '{' && text.data[i + 1] == '{')
+			opened = i + 2;
+		if (i >= opened && text.data[i] == '}' && text.data[i + 1] == '}')
+			return true;
+	}
+	return false;
+}
+
 static cc_err check_names(const Certq__Issue *issue)
 {
+	static const char left_over[] =
+		"has a variable in {{ }} that was not replaced by its value";
 	cc_err err = CC_OK;
 
 	TRY(maybe_text(issue->subject, SUBJECT_MAX, "subject"));
+	ENSURE(!has_variable(issue->subject), bad("subject", left_over));
 	ENSURE(issue->n_san <= SAN_MAX, bad("san", "has too many items"));
 	ENSURE(issue->subject.len > 0 || issue->n_san > 0,
 		bad("subject", "and san are both empty"));
@@ -97,6 +114,7 @@ static cc_err check_names(const Certq__Issue *issue)
 		ENSURE(issue->san[i]->type != CERTQ__ALT_TYPE__ALT_UNSPECIFIED,
 			bad("san", "has an item without a type"));
 		TRY(need_text(issue->san[i]->value, "san"));
+		ENSURE(!has_variable(issue->san[i]->value), bad("san", left_over));
 	}
 	ENSURE(issue->sid_form == CERTQ__SID_FORM__SID_NONE || issue->holder->sid.len > 0,
 		bad("sid_form", "asks for a SID, but holder.sid is empty"));
@@ -155,6 +173,12 @@ static bool is_reason(uint32_t reason)
 	return reason <= 10 && reason != 7 && reason != 8;
 }
 
+/* X.690 section 8.3.2: one serial number has one form, by which the issued list knows it. */
+static bool is_shortest_integer(ProtobufCBinaryData octets)
+{
+	return octets.len < 2 || (octets.data[0] != (octets.data[1] & 0x80 ? 0xff : 0x00));
+}
+
 static cc_err check_revoke(const Certq__Revoke *revoke)
 {
 	cc_err err = CC_OK;
@@ -164,6 +188,8 @@ static cc_err check_revoke(const Certq__Revoke *revoke)
 		bad("issuer", "is empty or too long"));
 	ENSURE(revoke->serial.len > 0 && revoke->serial.len <= SERIAL_MAX,
 		bad("serial", "is empty or too long"));
+	ENSURE(is_shortest_integer(revoke->serial),
+		bad("serial", "is not the shortest form of its number"));
 	ENSURE(is_reason(revoke->reason), bad("reason", "is not a reason for a revocation"));
 out:
 	return err;

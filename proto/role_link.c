@@ -35,14 +35,6 @@ struct role_link {
 	bool stopped;
 };
 
-static void close_all(const int *fds, size_t count)
-{
-	for (size_t i = 0; i < count; i++) {
-		if (fds[i] >= 0)
-			close(fds[i]);
-	}
-}
-
 static cc_err receive(Role__LinkMessage **ret, int fds[LINK_FDS_MAX], size_t *ret_count)
 {
 	Role__LinkMessage *message = NULL;
@@ -57,7 +49,7 @@ static cc_err receive(Role__LinkMessage **ret, int fds[LINK_FDS_MAX], size_t *re
 	*ret_count = count;
 	count = 0;
 out:
-	close_all(fds, count);
+	link_close(fds, count);
 	cc_blob_free(&packet);
 	return err;
 }
@@ -109,7 +101,7 @@ cc_err role_link_setup(Role__RoleKind role, Role__Setup **ret, int fds[LINK_FDS_
 	message->body_case = ROLE__LINK_MESSAGE__BODY__NOT_SET;
 	count = 0;
 out:
-	close_all(fds, count);
+	link_close(fds, count);
 	for (size_t i = 0; i < count; i++)
 		fds[i] = -1;
 	codec_free(message);
@@ -220,6 +212,41 @@ static void note_conversation(struct role_link *r, const Role__Conversation *c)
 	p->serial = c->serial;
 }
 
+static bool hand_over_end(
+	struct role_link *r, const Role__Conversation *c, const int *fds, size_t count)
+{
+	note_conversation(r, c);
+	if (count == 1 && r->events.conversation(r->arg, c, fds[0]))
+		return true;
+	log_event(EV_LINK_BROKEN, LV_TEXT("reason", "a conversation that this role does not have"),
+		LV_TEXT("peer", c->peer_name));
+	return false;
+}
+
+/* The descriptors are ours to close, but for an end that was handed over. */
+static void hand_over(
+	struct role_link *r, const Role__LinkMessage *message, const int *fds, size_t count)
+{
+	uint32_t grace_ms = 0;
+
+	switch (message->body_case) {
+	case ROLE__LINK_MESSAGE__BODY_CONVERSATION:
+		if (hand_over_end(r, message->conversation, fds, count))
+			return;
+		break;
+	case ROLE__LINK_MESSAGE__BODY_STOP:
+		grace_ms = message->stop->grace_ms;
+		r->events.stop(
+			r->arg, grace_ms < ROLE_LINK_GRACE_MS ? grace_ms : ROLE_LINK_GRACE_MS);
+		break;
+	default:
+		if (r->events.message != NULL)
+			r->events.message(r->arg, message, fds, count);
+		break;
+	}
+	link_close(fds, count);
+}
+
 static cc_err serve_one(struct role_link *r)
 {
 	Role__LinkMessage *message = NULL;
@@ -229,9 +256,7 @@ static cc_err serve_one(struct role_link *r)
 
 	if (err != CC_OK)
 		return err;
-	if (message->body_case == ROLE__LINK_MESSAGE__BODY_CONVERSATION)
-		note_conversation(r, message->conversation);
-	r->events.message(r->arg, message, fds, count);
+	hand_over(r, message, fds, count);
 	codec_free(message);
 	return CC_OK;
 }

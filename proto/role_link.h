@@ -23,6 +23,7 @@
 
 #define ROLE_LINK_PROTOCOL 1
 #define ROLE_LINK_ALIVE_MS 5000
+#define ROLE_LINK_GRACE_MS 60000 /* the most that a Stop gives */
 
 /* Receive Setup (blocking), check protocol and role, set the log up.  fds[i] is the
  * descriptor that setup->descriptors[i] names, the rest is -1; the caller owns them.  Free the
@@ -42,8 +43,13 @@ cc_err role_link_ready(cc_view approval_spki, int sandbox_abi) CC_MUST_USE;
 struct role_link; /* opaque */
 
 struct role_link_events {
-	/* A message from the supervisor.  The handler owns fds[0..count) and closes what it does not
-	 * keep; the message is valid during the call. */
+	/* Take over `fd`, our end of a fresh conversation with this peer.  False, and nothing taken: it
+	 * is no peer of this role. */
+	bool (*conversation)(void *arg, const Role__Conversation *conversation, int fd);
+	/* The supervisor wants this role to end, within this time. */
+	void (*stop)(void *arg, uint32_t grace_ms);
+	/* Any other message; valid during the call, as its descriptors are.  NULL: there is none for
+	 * this role. */
 	void (*message)(void *arg, const Role__LinkMessage *message, const int *fds, size_t count);
 	/* The link is over (CC_CLOSED: the supervisor is gone).  Called once; end the loop. */
 	void (*ended)(void *arg, cc_err why);

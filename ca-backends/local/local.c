@@ -4,7 +4,8 @@
  * The same certificate for the same (job id, CSR): a request is first looked up, and certificate,
  * serial and request are recorded in one transaction before anybody is told.  After that the
  * certificate is also written as a file, for people; the database is what counts, and files that a
- * crash left out are made at the next start.
+ * crash left out are made at the next start, which looks at the last certificates only: a CA that has
+ * issued a million starts as fast as a new one.
  */
 #include "ca-backends/local/local_int.h"
 #include "base/clock.h"
@@ -19,16 +20,6 @@
 #include <unistd.h>
 
 #define SERIAL_TRIES 3
-
-struct local {
-	const struct ca_context *context;
-	char *dir; /* STATE/ca/NAME/local */
-	struct local_ca ca;
-	struct local_db *db;
-	cc_blob root_der;
-	uint64_t crl_validity_s;
-	int64_t crl_due_s;
-};
 
 /* ---- files for people ---- */
 
@@ -126,6 +117,26 @@ static void local_close(void *instance)
 	free(l);
 }
 
+static bool is_missing(const char *path)
+{
+	return access(path, F_OK) != 0 && errno == ENOENT;
+}
+
+/* The certificate without its key is a CA whose key is lost, or an `init` that was cut short. */
+static cc_err check_made(const struct local *l, const char *key_path, const char *root_path)
+{
+	if (!is_missing(key_path))
+		return CC_OK;
+	if (is_missing(root_path))
+		return cc_fail(CC_CONFIG, "this CA is not made yet: certconnectorctl ca init %s",
+			l->context->name);
+	return cc_fail(CC_CONFIG,
+		"%s: No such file or directory, and %s is there: put the CA's key back, or, if "
+		"this CA "
+		"has issued nothing yet, certconnectorctl ca init %s",
+		key_path, root_path, l->context->name);
+}
+
 static cc_err read_key(struct local *l)
 {
 	char *key_path = file_join(l->dir, LOCAL_KEY_FILE);
@@ -133,14 +144,19 @@ static cc_err read_key(struct local *l)
 	cc_secret passphrase = CC_SECRET_NONE;
 	cc_err err = CC_OK;
 
-	ENSURE(access(key_path, F_OK) == 0 || errno != ENOENT,
-		cc_fail(CC_CONFIG, "this CA is not made yet: certconnectorctl ca init %s",
-			l->context->name));
+	TRY(check_made(l, key_path, root_path));
 	ENSURE(l->context->secret.size > 0,
-		cc_fail(CC_CONFIG, "ca.d/%s.yaml: `secret` is missing, or its file",
+		cc_fail(CC_CONFIG,
+			"ca.d/%s.yaml: `secret` is missing, or its file: put the file back",
 			l->context->name));
-	TRY(local_passphrase(l->context->secret, &passphrase));
+	err = local_passphrase(l->context->secret, &passphrase);
+	ENSURE(err == CC_OK, cc_fail_in(err, "ca.d/%s.yaml: `secret`: ", l->context->name));
 	TRY(local_key_read(key_path, &passphrase, &l->ca.key));
+	ENSURE(!is_missing(root_path),
+		cc_fail(CC_CONFIG,
+			"%s: No such file or directory: put the CA's certificate back, pins.yaml "
+			"has a copy",
+			root_path));
 	TRY(local_certificate_read(root_path, &l->ca.root));
 	ENSURE(X509_check_private_key(l->ca.root, l->ca.key) == 1,
 		(ERR_clear_error(), cc_fail(CC_CONFIG, "%s is not the certificate of this CA's key",
@@ -174,6 +190,10 @@ static cc_err read_options(struct local *l)
 
 	if (err != CC_OK || l->crl_validity_s < 3600)
 		return cc_fail(CC_CONFIG, "crl_validity: a time such as 7d, from 1h to 400d");
+	err = text_to_seconds(
+		cc_view_text(ca_option_get(c, "poll_after")), 86400, &l->poll_after_s);
+	if (err != CC_OK || l->poll_after_s < 1)
+		return cc_fail(CC_CONFIG, "poll_after: a time such as 5m, from 1s to 1d");
 	l->ca.crl_url = ca_option_get(c, "crl_url");
 	if (l->ca.crl_url != NULL &&
 		(strncmp(l->ca.crl_url, "http", 4) != 0 || strpbrk(l->ca.crl_url, ",; \"") != NULL))
@@ -195,7 +215,8 @@ static cc_err local_open(const struct ca_context *c, void **ret_instance)
 	TRY(local_db_open(db_dir, false, &l->db));
 	issued = file_join(l->dir, LOCAL_ISSUED_DIR);
 	TRY(file_make_dir(issued, 0700));
-	TRY(local_db_each_issued(l->db, list_issued, l));
+	TRY(local_db_each_latest(l->db, list_issued, l));
+	TRY(local_pending_open(l));
 	TRY(make_crl(l));
 	*ret_instance = l;
 	l = NULL;
@@ -208,7 +229,7 @@ out:
 
 /* ---- operations ---- */
 
-static void answer_issued(const struct local *l, cc_view der, struct ca_answer *ret)
+void local_answer_issued(const struct local *l, cc_view der, struct ca_answer *ret)
 {
 	const unsigned char *at = der.data;
 	X509 *cert = d2i_X509(NULL, &at, (long)der.size);
@@ -223,28 +244,24 @@ static void answer_issued(const struct local *l, cc_view der, struct ca_answer *
 	X509_free(cert);
 }
 
-static struct local_request request_of(const struct ca_request *r)
+cc_err local_issue_new(struct local *l, const struct local_template *t, const struct ca_request *r,
+	cc_view reference, cc_blob *ret_der)
 {
-	return (struct local_request){r->tenant, r->job_id, r->csr_sha256};
-}
-
-static cc_err issue_new(
-	struct local *l, const struct local_template *t, const struct ca_request *r, cc_blob *ret)
-{
-	struct local_request request = request_of(r);
+	struct local_request request = {r->tenant, r->job_id, r->csr_sha256};
 	uint8_t serial[LOCAL_SERIAL_SIZE];
 	cc_err err = CC_CONFLICT;
 
 	for (int i = 0; i < SERIAL_TRIES && err == CC_CONFLICT; i++) {
-		cc_blob_free(ret);
+		cc_blob_free(ret_der);
 		local_random_serial(serial);
 		err = local_issue(
-			&l->ca, t, r->csr, r->validity_s, serial, clock_realtime_s(), ret);
+			&l->ca, t, r->csr, r->validity_s, serial, clock_realtime_s(), ret_der);
 		if (err == CC_OK)
-			err = local_db_add(l->db, &request, serial, cc_blob_view(ret));
+			err = local_db_add(
+				l->db, &request, serial, cc_blob_view(ret_der), reference);
 	}
 	if (err == CC_OK)
-		cc_ignore(list_issued(l, cc_view_of(serial, sizeof(serial)), cc_blob_view(ret)),
+		cc_ignore(list_issued(l, cc_view_of(serial, sizeof(serial)), cc_blob_view(ret_der)),
 			"it has logged");
 	return err;
 }
@@ -266,52 +283,88 @@ static Ca__CaResult result_of(cc_err err)
 	}
 }
 
+static cc_err issue_or_wait(struct local *l, const struct ca_request *r, struct ca_answer *ret)
+{
+	struct local_template t = {0};
+	cc_blob der = CC_BLOB_NONE;
+	cc_err err = local_template_read(l->context, r->template_name, &t);
+
+	if (err == CC_NOT_FOUND)
+		err = cc_fail(CC_CONFIG, "%s", cc_err_detail(err));
+	TRY(err);
+	if (t.manual) {
+		TRY(local_pending_add(l, &t, r, ret));
+		goto out;
+	}
+	TRY(local_issue_new(l, &t, r, CC_VIEW_NONE, &der));
+	local_answer_issued(l, cc_blob_view(&der), ret);
+out:
+	local_template_clear(&t);
+	cc_blob_free(&der);
+	return err;
+}
+
 static void local_submit(void *instance, const struct ca_request *r, struct ca_answer *ret)
 {
 	struct local *l = instance;
-	struct local_request request = request_of(r);
-	struct local_template t = {0};
-	cc_blob der = CC_BLOB_NONE;
-	cc_err err = local_db_find(l->db, &request, &der);
+	cc_err err = local_pending_tell(l, r, ret);
 
-	if (err == CC_OK) {
-		answer_issued(l, cc_blob_view(&der), ret);
-		goto out;
+	if (err == CC_OK && ret->result == CA__CA_RESULT__CA_NOT_ISSUED) {
+		ca_answer_clear(ret);
+		err = issue_or_wait(l, r, ret);
 	}
-	if (err != CC_NOT_FOUND)
-		goto out;
-	err = local_template_read(l->context, r->template_name, &t);
-	if (err == CC_NOT_FOUND) {
-		ca_answer_set(ret, CA__CA_RESULT__CA_MISCONFIGURED, "%s", cc_err_detail(err));
-		err = CC_OK;
-		goto out;
-	}
-	TRY(err);
-	TRY(issue_new(l, &t, r, &der));
-	answer_issued(l, cc_blob_view(&der), ret);
-out:
 	if (err != CC_OK)
 		ca_answer_set(ret, result_of(err), "%s", cc_err_detail(err));
-	local_template_clear(&t);
-	cc_blob_free(&der);
+}
+
+/* A failure to look says nothing about the request. */
+static void cannot_look(cc_err err, struct ca_answer *ret)
+{
+	ca_answer_set(ret,
+		cc_err_category(err) == CC_CAT_CONFIG ? CA__CA_RESULT__CA_MISCONFIGURED
+						      : CA__CA_RESULT__CA_UNKNOWN,
+		"%s", cc_err_detail(err));
+}
+
+static void local_poll(void *instance, const struct ca_request *r, struct ca_answer *ret)
+{
+	cc_err err = local_pending_tell(instance, r, ret);
+
+	if (err != CC_OK)
+		cannot_look(err, ret);
+}
+
+/* What was granted is not taken back, and what was denied or is not there needs no taking back. */
+static void local_withdraw(void *instance, const struct ca_request *r, struct ca_answer *ret)
+{
+	cc_err err = local_pending_tell(instance, r, ret);
+
+	/* approved, but for a template that is gone: nothing was issued */
+	if (err == CC_CONFIG)
+		TRY(local_pending_withdraw(instance, r));
+	TRY(err == CC_CONFIG ? CC_OK : err);
+	if (ret->result == CA__CA_RESULT__CA_ISSUED || ret->result == CA__CA_RESULT__CA_NOT_ISSUED)
+		goto out;
+	if (ret->result == CA__CA_RESULT__CA_PENDING)
+		TRY(local_pending_withdraw(instance, r));
+	ca_answer_clear(ret);
+	ca_answer_set(ret, CA__CA_RESULT__CA_NOT_ISSUED, "the request is withdrawn");
+out:
+	if (err != CC_OK) {
+		ca_answer_clear(ret);
+		cannot_look(err, ret);
+	}
 }
 
 /* Everything that this CA made is in its database, so it can always tell. */
 static void local_find(void *instance, const struct ca_request *r, struct ca_answer *ret)
 {
-	struct local *l = instance;
-	struct local_request request = request_of(r);
-	cc_blob der = CC_BLOB_NONE;
-	cc_err err = local_db_find(l->db, &request, &der);
+	cc_err err = local_pending_tell(instance, r, ret);
 
-	if (err == CC_OK)
-		answer_issued(l, cc_blob_view(&der), ret);
-	else if (err == CC_NOT_FOUND)
-		ca_answer_set(
-			ret, CA__CA_RESULT__CA_NOT_ISSUED, "nothing was issued for this request");
-	else
+	if (err != CC_OK)
 		ca_answer_set(ret, CA__CA_RESULT__CA_CANNOT_TELL, "%s", cc_err_detail(err));
-	cc_blob_free(&der);
+	else if (ret->result == CA__CA_RESULT__CA_REJECTED)
+		ret->result = CA__CA_RESULT__CA_NOT_ISSUED;
 }
 
 static cc_err check_issuer(const struct local *l, cc_view issuer)
@@ -361,6 +414,9 @@ static void local_health(void *instance, struct ca_answer *ret)
 	if (err != CC_OK)
 		ca_answer_set(ret, CA__CA_RESULT__CA_MISCONFIGURED, "the CRL cannot be made: %s",
 			cc_err_detail(err));
+	else if ((err = local_pending_tend(l)) != CC_OK)
+		ca_answer_set(ret, CA__CA_RESULT__CA_MISCONFIGURED,
+			"a waiting request cannot be dealt with: %s", cc_err_detail(err));
 	else if (now > local_time_of(X509_get0_notAfter(l->ca.root)))
 		ca_answer_set(
 			ret, CA__CA_RESULT__CA_MISCONFIGURED, "the CA's own certificate is over");
@@ -369,13 +425,17 @@ static void local_health(void *instance, struct ca_answer *ret)
 }
 
 static const struct ca_option_rule schema[] = {
-	{"templates.*.eku", false, NULL, "what may be asked for; all of it when nothing is"},
-	{"templates.*.key_usage", false, NULL, "the same for key usage"},
-	{"templates.*.max_validity", false, "365d", "longest life of a certificate"},
-	{"templates.*.honour", false, "san,eku,key_usage,sid,smime_capabilities,template",
+	{"templates.*.eku", false, true, NULL, "what may be asked for; all of it when nothing is"},
+	{"templates.*.key_usage", false, true, NULL, "the same for key usage"},
+	{"templates.*.max_validity", false, false, "365d", "longest life of a certificate"},
+	{"templates.*.honour", false, true, "san,eku,key_usage,sid,smime_capabilities,template",
 		"extensions that are taken over from a request"},
-	{"crl_validity", false, "7d", "a CRL is made anew after half of it"},
-	{"crl_url", false, NULL, "address of crl.der, for the certificates"},
+	{"templates.*.approval", false, false, "none",
+		"none; manual: a person decides about each request"},
+	{"poll_after", false, false, "5m",
+		"when to ask again about a request that waits for a person"},
+	{"crl_validity", false, false, "7d", "a CRL is made anew after half of it"},
+	{"crl_url", false, false, NULL, "address of crl.der, for the certificates"},
 };
 
 const struct ca_backend local_backend = {
@@ -388,7 +448,9 @@ const struct ca_backend local_backend = {
 	.find_by = CA__CA_FIND__FIND_BY_CSR,
 	.open = local_open,
 	.submit = local_submit,
+	.poll = local_poll,
 	.find = local_find,
+	.withdraw = local_withdraw,
 	.revoke = local_revoke,
 	.chain = local_chain,
 	.health = local_health,

@@ -6,6 +6,7 @@
  * in an LMDB environment, a CRL in a file.  Made only by `certconnectord --init-ca` (local_init.c).
  *
  *	STATE/ca/NAME/local/ca.key  root.pem  crl.der  crl.pem  db/  issued/SERIAL.pem  issued/index.txt
+ *	requests/REFERENCE  decisions/REFERENCE   (templates with `approval: manual`: proto/ca_request.h)
  */
 #pragma once
 

@@ -2,10 +2,12 @@
  * local: what was issued and what was revoked.
  *
  * Databases: "issued" serial to DER; "request" (tenant NUL job id CSR digest) to serial; "revoked"
- * serial to {time, reason}; "meta".  The backend's thread is the only writer, so a change is one
- * transaction of its own here, and on disk when the function returns.
+ * serial to {time, reason}; "latest" running number to serial, of the last LATEST_MAX; "meta"; "pending"
+ * reference to PendingRequest.  The backend's thread is the only writer, so a change is one transaction
+ * of its own here, and on disk when the function returns.
  */
 #include "ca-backends/local/local_int.h"
+#include "base/crashpoint.h"
 #include "base/db.h"
 #include <stdlib.h>
 #include <string.h>
@@ -13,11 +15,13 @@
 #define MAP_BYTES    (UINT64_C(8) << 30)
 #define FORMAT       1
 #define REVOKED_SIZE (8 + 1)
+#define LATEST_MAX   256u /* so many files at the most a crash can have left out */
 
-enum { ISSUED, REQUEST, REVOKED, META, DATABASES };
+enum { ISSUED, REQUEST, REVOKED, LATEST, META, PENDING, DATABASES };
 
-static const char *const names[DATABASES] = {"issued", "request", "revoked", "meta"};
-static const char format_key[] = "format", crl_key[] = "crl";
+static const char *const names[DATABASES] = {
+	"issued", "request", "revoked", "latest", "meta", "pending"};
+static const char format_key[] = "format", crl_key[] = "crl", latest_key[] = "latest";
 
 struct local_db {
 	struct db *db;
@@ -37,7 +41,10 @@ static cc_err end(const struct local_db *d, MDB_txn *txn, cc_err err)
 		mdb_txn_abort(txn);
 		return err;
 	}
-	return db_error(d->db, mdb_txn_commit(txn), "commit");
+	crashpoint_pass(CRASH_LOCAL_BEFORE_COMMIT);
+	err = db_error(d->db, mdb_txn_commit(txn), "commit");
+	crashpoint_pass(CRASH_LOCAL_AFTER_COMMIT);
+	return err;
 }
 
 static cc_err put_number(const struct local_db *d, MDB_txn *txn, const char *key, uint64_t number)
@@ -161,8 +168,31 @@ out:
 	return err;
 }
 
+static cc_err put_latest(const struct local_db *d, MDB_txn *txn, cc_view serial)
+{
+	cc_blob key = CC_BLOB_NONE, old = CC_BLOB_NONE;
+	uint64_t number = 0;
+	cc_err err = get_number(d, txn, latest_key, &number);
+
+	if (err == CC_NOT_FOUND)
+		err = CC_OK;
+	TRY(err);
+	number++;
+	cc_blob_append_u64(&key, number);
+	TRY(db_put(d->db, txn, LATEST, cc_blob_view(&key), serial));
+	TRY(put_number(d, txn, latest_key, number));
+	if (number > LATEST_MAX) {
+		cc_blob_append_u64(&old, number - LATEST_MAX);
+		TRY(db_delete(d->db, txn, LATEST, cc_blob_view(&old)));
+	}
+out:
+	cc_blob_free(&old);
+	cc_blob_free(&key);
+	return err;
+}
+
 cc_err local_db_add(struct local_db *d, const struct local_request *r,
-	const uint8_t serial[LOCAL_SERIAL_SIZE], cc_view der)
+	const uint8_t serial[LOCAL_SERIAL_SIZE], cc_view der, cc_view reference)
 {
 	cc_blob key = request_key(r);
 	cc_view number = cc_view_of(serial, LOCAL_SERIAL_SIZE);
@@ -172,8 +202,46 @@ cc_err local_db_add(struct local_db *d, const struct local_request *r,
 	TRY(begin(d, &txn));
 	TRY(db_put_new(d->db, txn, ISSUED, number, der));
 	TRY(db_put_new(d->db, txn, REQUEST, cc_blob_view(&key), number));
+	if (reference.size > 0)
+		TRY(db_delete(d->db, txn, PENDING, reference));
+	TRY(put_latest(d, txn, number));
 out:
 	cc_blob_free(&key);
+	return end(d, txn, err);
+}
+
+cc_err local_db_pending(const struct local_db *d, cc_view reference, cc_blob *ret_row)
+{
+	MDB_txn *txn = NULL;
+	cc_view row;
+	cc_err err = CC_OK;
+
+	TRY(db_read_begin(d->db, &txn));
+	TRY(db_get(d->db, txn, PENDING, reference, &row));
+	*ret_row = cc_blob_copy(row);
+out:
+	if (txn != NULL)
+		db_read_end(txn);
+	return err;
+}
+
+cc_err local_db_pending_put(struct local_db *d, cc_view reference, cc_view row)
+{
+	MDB_txn *txn = NULL;
+	cc_err err = begin(d, &txn);
+
+	if (err == CC_OK)
+		err = db_put(d->db, txn, PENDING, reference, row);
+	return end(d, txn, err);
+}
+
+cc_err local_db_pending_delete(struct local_db *d, cc_view reference)
+{
+	MDB_txn *txn = NULL;
+	cc_err err = begin(d, &txn);
+
+	if (err == CC_OK)
+		err = db_delete(d->db, txn, PENDING, reference);
 	return end(d, txn, err);
 }
 
@@ -198,14 +266,23 @@ out:
 
 struct walk {
 	local_revoked_fn revoked;
-	local_issued_fn issued;
+	local_issued_fn issued; /* the values are serials */
+	local_pending_fn pending;
 	void *arg;
 };
 
-static cc_err visit(const struct local_db *d, const struct walk *w, cc_view key, cc_view value)
+static cc_err visit(
+	const struct local_db *d, MDB_txn *txn, const struct walk *w, cc_view key, cc_view value)
 {
-	if (w->issued != NULL)
-		return w->issued(w->arg, key, value);
+	cc_view der;
+	cc_err err = CC_OK;
+
+	if (w->issued != NULL) {
+		err = db_get(d->db, txn, ISSUED, value, &der);
+		return err == CC_OK ? w->issued(w->arg, value, der) : err;
+	}
+	if (w->pending != NULL)
+		return w->pending(w->arg, key, value);
 	if (value.size != REVOKED_SIZE)
 		return cc_fail(CC_CORRUPT, "%s: a revocation", db_dir(d->db));
 	return w->revoked(w->arg, key, (int64_t)cc_get_u64(value.data), value.data[8]);
@@ -220,7 +297,7 @@ static cc_err walk(const struct local_db *d, size_t dbi, const struct walk *w)
 	TRY(db_read_begin(d->db, &txn));
 	TRY(db_scan(d->db, txn, dbi, CC_VIEW_NONE, CC_VIEW_NONE, &cursor));
 	while (db_next(&cursor, &err))
-		TRY(visit(d, w, cursor.key, cursor.value));
+		TRY(visit(d, txn, w, cursor.key, cursor.value));
 out:
 	db_scan_end(&cursor);
 	if (txn != NULL)
@@ -233,9 +310,14 @@ cc_err local_db_each_revoked(const struct local_db *d, local_revoked_fn fn, void
 	return walk(d, REVOKED, &(struct walk){.revoked = fn, .arg = arg});
 }
 
-cc_err local_db_each_issued(const struct local_db *d, local_issued_fn fn, void *arg)
+cc_err local_db_each_latest(const struct local_db *d, local_issued_fn fn, void *arg)
 {
-	return walk(d, ISSUED, &(struct walk){.issued = fn, .arg = arg});
+	return walk(d, LATEST, &(struct walk){.issued = fn, .arg = arg});
+}
+
+cc_err local_db_each_pending(const struct local_db *d, local_pending_fn fn, void *arg)
+{
+	return walk(d, PENDING, &(struct walk){.pending = fn, .arg = arg});
 }
 
 cc_err local_db_next_crl(struct local_db *d, uint64_t *ret)

@@ -70,6 +70,7 @@ struct local_template {
 	uint32_t key_usage; /* RFC 5280 bit n = 1 << n; the same rule */
 	uint64_t max_validity_s;
 	unsigned honour;
+	bool manual; /* a person decides about each request */
 };
 
 /* CC_NOT_FOUND when ca.d has no such template, CC_CONFIG when a value is not understood. */
@@ -93,6 +94,10 @@ cc_err local_issue(const struct local_ca *ca, const struct local_template *t, cc
 	uint32_t validity_s, const uint8_t serial[LOCAL_SERIAL_SIZE], int64_t now_s,
 	cc_blob *ret_der) CC_MUST_USE;
 
+/* Would it?  The same checks; nothing is signed. */
+cc_err local_issue_check(const struct local_ca *ca, const struct local_template *t, cc_view csr,
+	uint32_t validity_s, int64_t now_s) CC_MUST_USE;
+
 /* ---- database (local_db.c) ---- */
 
 struct local_db; /* opaque */
@@ -108,10 +113,14 @@ struct local_request { /* who asked for what */
 /* The certificate of this very request; CC_NOT_FOUND. */
 cc_err local_db_find(
 	const struct local_db *d, const struct local_request *r, cc_blob *ret_der) CC_MUST_USE;
-/* Record serial, certificate and request in one transaction, on disk on return.  CC_CONFLICT when the
- * serial is taken: draw another. */
+/* Record serial, certificate and request in one transaction, on disk on return; with it goes the pending
+ * request of this reference (empty: none).  CC_CONFLICT when the serial is taken: draw another. */
 cc_err local_db_add(struct local_db *d, const struct local_request *r,
-	const uint8_t serial[LOCAL_SERIAL_SIZE], cc_view der) CC_MUST_USE;
+	const uint8_t serial[LOCAL_SERIAL_SIZE], cc_view der, cc_view reference) CC_MUST_USE;
+/* Pending requests, packed, by their reference.  CC_NOT_FOUND; writes are on disk on return. */
+cc_err local_db_pending(const struct local_db *d, cc_view reference, cc_blob *ret_row) CC_MUST_USE;
+cc_err local_db_pending_put(struct local_db *d, cc_view reference, cc_view row) CC_MUST_USE;
+cc_err local_db_pending_delete(struct local_db *d, cc_view reference) CC_MUST_USE;
 /* CC_NOT_FOUND when no certificate has this serial; a revoked one stays as it was. */
 cc_err local_db_revoke(
 	struct local_db *d, cc_view serial, int64_t now_s, uint32_t reason) CC_MUST_USE;
@@ -119,7 +128,10 @@ cc_err local_db_revoke(
 typedef cc_err (*local_revoked_fn)(void *arg, cc_view serial, int64_t time_s, uint32_t reason);
 cc_err local_db_each_revoked(const struct local_db *d, local_revoked_fn fn, void *arg) CC_MUST_USE;
 typedef cc_err (*local_issued_fn)(void *arg, cc_view serial, cc_view der);
-cc_err local_db_each_issued(const struct local_db *d, local_issued_fn fn, void *arg) CC_MUST_USE;
+/* The last 256 issued, however many there are. */
+cc_err local_db_each_latest(const struct local_db *d, local_issued_fn fn, void *arg) CC_MUST_USE;
+typedef cc_err (*local_pending_fn)(void *arg, cc_view reference, cc_view row);
+cc_err local_db_each_pending(const struct local_db *d, local_pending_fn fn, void *arg) CC_MUST_USE;
 /* The next CRL number, on disk on return. */
 cc_err local_db_next_crl(struct local_db *d, uint64_t *ret) CC_MUST_USE;
 
@@ -129,3 +141,33 @@ cc_err local_crl_make(const struct local_ca *ca, struct local_db *db, const char
 	int64_t now_s, uint64_t validity_s, uint64_t *ret_number) CC_MUST_USE;
 /* When the CRL in `dir` has to be replaced: halfway to its next update; 0 when there is none. */
 int64_t local_crl_due(const char *dir);
+
+/* ---- the instance, and requests that wait for a person (local.c, local_pending.c) ---- */
+
+struct local {
+	const struct ca_context *context;
+	char *dir; /* STATE/ca/NAME/local */
+	struct local_ca ca;
+	struct local_db *db;
+	cc_blob root_der;
+	uint64_t crl_validity_s;
+	uint64_t poll_after_s;
+	int64_t crl_due_s;
+};
+
+/* Issue and record; `reference` as in local_db_add. */
+cc_err local_issue_new(struct local *l, const struct local_template *t, const struct ca_request *r,
+	cc_view reference, cc_blob *ret_der) CC_MUST_USE;
+void local_answer_issued(const struct local *l, cc_view der, struct ca_answer *ret);
+
+cc_err local_pending_open(struct local *l) CC_MUST_USE; /* the folders */
+/* Take every decision, put files and rows in line, forget old denials. */
+cc_err local_pending_tend(struct local *l) CC_MUST_USE;
+/* What is known of the request, after a decision about it was taken: ISSUED, PENDING, REJECTED (denied)
+ * or NOT_ISSUED.  On an error nothing is set. */
+cc_err local_pending_tell(
+	struct local *l, const struct ca_request *r, struct ca_answer *ret) CC_MUST_USE;
+/* A new one.  Durable on return. */
+cc_err local_pending_add(struct local *l, const struct local_template *t,
+	const struct ca_request *r, struct ca_answer *ret) CC_MUST_USE;
+cc_err local_pending_withdraw(struct local *l, const struct ca_request *r) CC_MUST_USE;

@@ -351,6 +351,40 @@ out:
 	return err;
 }
 
+/* Everything but the signature. */
+static cc_err build(struct issuing *i, cc_view csr, uint32_t validity_s,
+	const uint8_t serial[LOCAL_SERIAL_SIZE], int64_t now_s)
+{
+	cc_err err = CC_OK;
+
+	TRY(read_request(csr, i));
+	i->cert = X509_new();
+	ENSURE(i->cert != NULL, cc_fail_openssl("certificate"));
+	TRY(fill(i, serial, validity_s, now_s));
+out:
+	return err;
+}
+
+static void clear(struct issuing *i)
+{
+	X509_free(i->cert);
+	sk_X509_EXTENSION_pop_free(i->asked, X509_EXTENSION_free);
+	X509_REQ_free(i->req);
+}
+
+cc_err local_issue_check(const struct local_ca *ca, const struct local_template *t, cc_view csr,
+	uint32_t validity_s, int64_t now_s)
+{
+	struct issuing i = {.ca = ca, .t = t};
+	uint8_t serial[LOCAL_SERIAL_SIZE];
+	cc_err err;
+
+	local_random_serial(serial);
+	err = build(&i, csr, validity_s, serial, now_s);
+	clear(&i);
+	return err;
+}
+
 cc_err local_issue(const struct local_ca *ca, const struct local_template *t, cc_view csr,
 	uint32_t validity_s, const uint8_t serial[LOCAL_SERIAL_SIZE], int64_t now_s,
 	cc_blob *ret_der)
@@ -358,16 +392,11 @@ cc_err local_issue(const struct local_ca *ca, const struct local_template *t, cc
 	struct issuing i = {.ca = ca, .t = t};
 	cc_err err = CC_OK;
 
-	TRY(read_request(csr, &i));
-	i.cert = X509_new();
-	ENSURE(i.cert != NULL, cc_fail_openssl("certificate"));
-	TRY(fill(&i, serial, validity_s, now_s));
+	TRY(build(&i, csr, validity_s, serial, now_s));
 	ENSURE(X509_sign(i.cert, ca->key, local_key_digest(ca->key)) > 0,
 		cc_fail_openssl("signing a certificate"));
 	TRY(local_certificate_der(i.cert, ret_der));
 out:
-	X509_free(i.cert);
-	sk_X509_EXTENSION_pop_free(i.asked, X509_EXTENSION_free);
-	X509_REQ_free(i.req);
+	clear(&i);
 	return err;
 }

@@ -85,6 +85,14 @@ static cc_err read_eku(const char *key, const char *list, struct local_template 
 	return *list == '\0' ? CC_OK : cc_fail(CC_CONFIG, "%s: an item is empty or too long", key);
 }
 
+static cc_err read_approval(const char *key, const char *value, bool *ret_manual)
+{
+	if (strcmp(value, "manual") != 0 && strcmp(value, "none") != 0)
+		return cc_fail(CC_CONFIG, "%s: none or manual, not \"%s\"", key, value);
+	*ret_manual = value[0] == 'm';
+	return CC_OK;
+}
+
 static cc_err read_fields(const struct ca_context *c, const char *name, struct local_template *t)
 {
 	char *key = cc_asprintf(PREFIX "%s.eku", name);
@@ -107,6 +115,9 @@ static cc_err read_fields(const struct ca_context *c, const char *name, struct l
 	free(key);
 	key = cc_asprintf(PREFIX "%s.honour", name);
 	TRY(read_bits(key, ca_option_get(c, key), honours, &t->honour));
+	free(key);
+	key = cc_asprintf(PREFIX "%s.approval", name);
+	TRY(read_approval(key, ca_option_get(c, key), &t->manual));
 out:
 	free(key);
 	return err;

@@ -1,6 +1,9 @@
 /*
- * Opens AuthEnvelopedData (RFC 5083) with BouncyCastle and prints the content of each, one a line.
- * Usage: java OpenCms.java (CMS-FILE KEY-FILE PUBLIC-KEY-FILE)...   keys in PEM, the private one in PKCS#8
+ * Opens CMS with BouncyCastle and prints the content of each, one a line.
+ * Usage: java OpenCms.java (CMS-FILE KEY-FILE PUBLIC-FILE)...   all keys in PEM, the private one in PKCS#8
+ *
+ * With a certificate as PUBLIC-FILE it is EnvelopedData (RFC 5652) for the recipient of that issuer and serial
+ * number, with a public key AuthEnvelopedData (RFC 5083).
  *
  * The recipient is looked up by the identifier that BouncyCastle itself makes of the public key.  Its 1.72
  * has a recipient class for key transport but none for key agreement in this content type: there, agreement,
@@ -24,8 +27,10 @@ import org.bouncycastle.asn1.cms.GCMParameters;
 import org.bouncycastle.asn1.pkcs.PrivateKeyInfo;
 import org.bouncycastle.asn1.x509.AlgorithmIdentifier;
 import org.bouncycastle.asn1.x509.SubjectPublicKeyInfo;
+import org.bouncycastle.cert.X509CertificateHolder;
 import org.bouncycastle.cert.jcajce.JcaX509ExtensionUtils;
 import org.bouncycastle.cms.CMSAuthEnvelopedData;
+import org.bouncycastle.cms.CMSEnvelopedData;
 import org.bouncycastle.cms.CMSException;
 import org.bouncycastle.cms.KeyAgreeRecipientId;
 import org.bouncycastle.cms.KeyTransRecipientId;
@@ -35,6 +40,7 @@ import org.bouncycastle.cms.RecipientInformation;
 import org.bouncycastle.cms.RecipientOperator;
 import org.bouncycastle.cms.jcajce.JceKeyAgreeRecipient;
 import org.bouncycastle.cms.jcajce.JceKeyTransAuthEnvelopedRecipient;
+import org.bouncycastle.cms.jcajce.JceKeyTransEnvelopedRecipient;
 import org.bouncycastle.jcajce.io.CipherInputStream;
 import org.bouncycastle.jce.provider.BouncyCastleProvider;
 import org.bouncycastle.openssl.PEMParser;
@@ -99,7 +105,11 @@ public class OpenCms {
     static byte[] open(String file, String keyFile, String publicFile) throws Exception {
         JcaPEMKeyConverter converter = new JcaPEMKeyConverter().setProvider("BC");
         PrivateKey key = converter.getPrivateKey((PrivateKeyInfo) pem(keyFile));
-        PublicKey half = converter.getPublicKey((SubjectPublicKeyInfo) pem(publicFile));
+        Object known = pem(publicFile);
+        if (known instanceof X509CertificateHolder) {
+            return openEnveloped(file, key, (X509CertificateHolder) known);
+        }
+        PublicKey half = converter.getPublicKey((SubjectPublicKeyInfo) known);
         byte[] identifier = new JcaX509ExtensionUtils().createSubjectKeyIdentifier(half).getKeyIdentifier();
         boolean rsa = key.getAlgorithm().equals("RSA");
         RecipientId id = rsa ? new KeyTransRecipientId(identifier) : new KeyAgreeRecipientId(identifier);
@@ -111,6 +121,16 @@ public class OpenCms {
             throw new CMSException(file + ": no recipient with this device's key identifier");
         }
         return found.getContent(recipient);
+    }
+
+    static byte[] openEnveloped(String file, PrivateKey key, X509CertificateHolder own) throws Exception {
+        RecipientId id = new KeyTransRecipientId(own.getIssuer(), own.getSerialNumber());
+        RecipientInformation found =
+                new CMSEnvelopedData(Files.readAllBytes(Path.of(file))).getRecipientInfos().get(id);
+        if (found == null) {
+            throw new CMSException(file + ": no recipient with this device's issuer and serial number");
+        }
+        return found.getContent(new JceKeyTransEnvelopedRecipient(key).setProvider("BC"));
     }
 
     public static void main(String[] args) throws Exception {

@@ -94,6 +94,8 @@ static inline void rig_open(struct rig *r)
 		.connector_id = "hq-1",
 		.ca_names = names,
 		.ca_count = 2,
+		.hold_cas = names,
+		.hold_count = r->holds ? 2 : 0,
 		.max_inflight = 4,
 		.backoff_min_ms = 5000, /* none in the middle of a turn */
 		.backoff_max_ms = 60000};
@@ -177,7 +179,8 @@ static inline int rig_setup(void **state)
 	r->nack_verdict = CERTQ__NACK_VERDICT__NACK_ACK_OK;
 	r->generation = 1;
 	r->begin_status = r->finish_status = r->rewrap_status = r->reorder_status =
-		r->approve_status = VAULT__VAULT_STATUS__VAULT_OK;
+		r->approve_status = r->orphan_status = VAULT__VAULT_STATUS__VAULT_OK;
+	r->park_verdict = CERTQ__JOB_VERDICT__VERDICT_KEEP;
 	r->revokes_at = "ca-one";
 	for (size_t i = 0; i < 2; i++) {
 		r->runners[i] = (struct rig_runner){.rig = r,
@@ -186,6 +189,9 @@ static inline int rig_setup(void **state)
 			.find = CA__CA_RESULT__CA_NOT_ISSUED,
 			.revoke = CA__CA_RESULT__CA_DONE,
 			.can_revoke = true,
+			.poll = CA__CA_RESULT__CA_PENDING,
+			.withdraw = CA__CA_RESULT__CA_NOT_ISSUED,
+			.can_withdraw = true,
 			.resubmit = CA__CA_RESUBMIT__RESUBMIT_SAME_CERT,
 			.can_find = CA__CA_FIND__FIND_BY_CSR,
 			.signs = &r->ca};
@@ -221,6 +227,7 @@ static inline int rig_teardown(void **state)
 		rig_release_commits(r);
 	rig_close(r);
 	rig_forget_frames(r);
+	cc_blob_free(&r->signer);
 	loop_timer_free(r->quiet);
 	loop_timer_free(r->deliver);
 	loop_free(r->loop);
@@ -245,7 +252,7 @@ struct rig_job {
 	const char *name;
 	Certq__JobDocument__KindCase kind;
 	uint32_t epoch;
-	bool own_prior;
+	bool own_prior, other_prior; /* a claim before this one: with our CSR, with another's */
 };
 
 static inline void rig_cloud_job(struct rig *r, struct rig_job j)
@@ -290,14 +297,18 @@ static inline void rig_cloud_job(struct rig *r, struct rig_job j)
 	document = rig_document(body);
 	document.body = codec_bytes(cc_blob_view(&packed));
 	signer = rig_document(body);
+	if (r->signer.size > 0)
+		signer.body = codec_bytes(cc_blob_view(&r->signer));
 	m.job_id = codec_bytes(cc_view_of(id, 16));
 	m.epoch = j.epoch == 0 ? 1 : j.epoch;
 	m.run = 1;
 	m.lease_ms = 120000;
 	m.job = &document;
 	m.signer = &signer;
-	if (j.own_prior) {
-		hash_sha256(cc_view_text("csr"), csr);
+	if (j.own_prior || j.other_prior) {
+		hash_sha256(cc_view_text(j.own_prior ? "csr" : "another's csr"), csr);
+		prior.spki_sha256 = codec_bytes(cc_view_of(csr, 32));
+		prior.txid = codec_bytes(cc_view_of(csr, 16));
 		prior.ca = codec_text("ca-two");
 		prior.csr_sha256 = codec_bytes(cc_view_of(csr, 32));
 		m.n_prior = 1;

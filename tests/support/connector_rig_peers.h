@@ -164,6 +164,7 @@ static inline cc_err rig_vault_frame(void *arg, cc_view frame)
 	case VAULT__VAULT_REQUEST__OP_LIST_PUBLIC:
 		r->listed++;
 		rig_vault_list(t);
+		t->list.report_full_detail = r->full_detail;
 		answers = true;
 		break;
 	case VAULT__VAULT_REQUEST__OP_BEGIN_ISSUE:
@@ -189,8 +190,15 @@ static inline cc_err rig_vault_frame(void *arg, cc_view frame)
 		r->approved++;
 		rig_vault_approves(r, t);
 		break;
+	case VAULT__VAULT_REQUEST__OP_APPROVE_ORPHAN:
+		r->orphans++;
+		rig_vault_approves(r, t);
+		if (r->orphan_status != VAULT__VAULT_STATUS__VAULT_OK)
+			rig_vault_refuses(t, r->orphan_status);
+		break;
 	case VAULT__VAULT_REQUEST__OP_REORDER:
 		r->reordered++;
+		r->last_op = q->reorder->op;
 		t->a.answer_case = VAULT__VAULT_ANSWER__ANSWER_ORDER;
 		t->a.order = &t->document;
 		if (r->reorder_status != VAULT__VAULT_STATUS__VAULT_OK)
@@ -243,13 +251,16 @@ static inline void rig_attach_vault(struct rig *r)
 
 /* ---- the runners ---- */
 
+#define RIG_CHAIN 9
+
 static inline void rig_ca_answers(struct rig_runner *c, const Ca__CaRequest *q, Ca__CaAnswer *a,
-	Ca__Properties *p, ProtobufCBinaryData chain[1])
+	Ca__Properties *p, ProtobufCBinaryData chain[RIG_CHAIN])
 {
 	a->request_id = q->request_id;
 	a->result = CA__CA_RESULT__CA_DONE;
 	a->reason = codec_text("as the rig says");
-	chain[0] = codec_bytes(cc_blob_view(&c->signs->der));
+	for (size_t i = 0; i < RIG_CHAIN; i++)
+		chain[i] = codec_bytes(cc_blob_view(&c->signs->der));
 	a->chain = chain;
 	switch (q->op_case) {
 	case CA__CA_REQUEST__OP_DESCRIBE:
@@ -258,11 +269,25 @@ static inline void rig_ca_answers(struct rig_runner *c, const Ca__CaRequest *q, 
 		p->resubmit = c->resubmit;
 		p->find = c->can_find;
 		p->can_revoke = c->can_revoke;
+		p->can_withdraw = c->can_withdraw;
 		a->properties = p;
 		break;
 	case CA__CA_REQUEST__OP_SUBMIT:
 		c->submitted++;
+		c->submitted_again = q->submit->again;
 		a->result = c->submit;
+		break;
+	case CA__CA_REQUEST__OP_POLL:
+		c->polled++;
+		a->result = text_equal(codec_view(q->poll->cookie), "cookie")
+				    ? c->poll
+				    : CA__CA_RESULT__CA_ORDER_REFUSED;
+		break;
+	case CA__CA_REQUEST__OP_WITHDRAW:
+		c->withdrawn++;
+		a->result = text_equal(codec_view(q->withdraw->cookie), "cookie")
+				    ? c->withdraw
+				    : CA__CA_RESULT__CA_ORDER_REFUSED;
 		break;
 	case CA__CA_REQUEST__OP_FIND:
 		c->found++;
@@ -280,9 +305,10 @@ static inline void rig_ca_answers(struct rig_runner *c, const Ca__CaRequest *q, 
 		break;
 	}
 	if (a->result == CA__CA_RESULT__CA_ISSUED)
-		a->n_chain = 1;
+		a->n_chain = c->long_chain ? RIG_CHAIN : 1;
 	if (a->result == CA__CA_RESULT__CA_PENDING) {
-		a->cookie = codec_text("cookie");
+		a->cookie = c->no_cookie ? codec_text("") : codec_text("cookie");
+		a->reference = codec_text("request-7");
 		a->delay_s = 60;
 	}
 }
@@ -293,7 +319,7 @@ static inline cc_err rig_ca_frame(void *arg, cc_view frame)
 	Ca__CaRequest *q = NULL;
 	Ca__CaAnswer a = CA__CA_ANSWER__INIT;
 	Ca__Properties p;
-	ProtobufCBinaryData chain[1];
+	ProtobufCBinaryData chain[RIG_CHAIN];
 	cc_blob packed = CC_BLOB_NONE;
 	rig_busy(c->rig);
 	assert_int_equal(

@@ -520,3 +520,10 @@ Vault__VaultAnswer *fixture_vault_rewrap(
 	codec_free(rewrap.job);
 	return answer;
 }
+
+void fixture_vault_use_policy(struct fixture_vault *v, const char *line)
+{
+	free(v->policy);
+	v->policy = fixture_vault_policy(line);
+	fixture_vault_reload(v);
+}

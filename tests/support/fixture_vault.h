@@ -35,6 +35,8 @@ void fixture_vault_prepare(struct fixture_vault *v, int (*role_main)(void));
 void fixture_vault_clear(struct fixture_vault *v);
 /* The default policy with this line in place of the one that begins alike ("device_keys: pinned"). */
 char *fixture_vault_policy(const char *line);
+/* That as the policy in force: passed to the keyvault. */
+void fixture_vault_use_policy(struct fixture_vault *v, const char *line);
 char *fixture_vault_pins(const struct fixture_vault *v);
 
 /* Fork the role, pass Setup, wait for Ready, converse, and read the public list. */

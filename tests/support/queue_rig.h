@@ -32,6 +32,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -46,7 +47,8 @@ struct qrig {
 	struct fixture_tenant tenant;
 	pid_t pid;
 	uint32_t connector_port, producer_port;
-	char *token; /* contoso's producer, all scopes */
+	char *token;                             /* contoso's producer, all scopes */
+	void (*before_run)(struct queue *queue); /* in the queue's process; NULL: nothing */
 };
 
 /* ---- files ---- */
@@ -157,6 +159,8 @@ static inline int qrig_serve(const struct qrig *q, int out)
 	ports[0] = queue_connector_port(queue);
 	ports[1] = queue_producer_port(queue);
 	ENSURE(write(out, ports, sizeof(ports)) == (ssize_t)sizeof(ports), cc_fail_errno("pipe"));
+	if (q->before_run)
+		q->before_run(queue);
 	TRY(queue_run(queue));
 out:
 	if (err != CC_OK)
@@ -177,6 +181,8 @@ static inline void qrig_start(struct qrig *q)
 	fflush(NULL);
 	q->pid = fork();
 	if (q->pid == 0) {
+		/* a test that fails leaves no queue behind, which would hold the test's output open */
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		int fd = open(log, O_WRONLY | O_CREAT | O_APPEND, 0600);
 
 		dup2(fd, STDERR_FILENO);

@@ -211,7 +211,10 @@ static inline enum store_result rig_settle_at(struct rig *r, cc_view connector, 
 
 static inline enum store_result rig_cancel_job(struct rig *r, uint32_t job, bool by_operator)
 {
-	return rig_cancel(r, (struct store_cancel_in){T, rig_id(r, job), by_operator}).result;
+	return rig_cancel(r,
+		(struct store_cancel_in){
+			.tenant = T, .job_id = rig_id(r, job), .by_operator = by_operator})
+		.result;
 }
 
 static inline enum store_result rig_take_over(struct rig *r, uint32_t job, const char *by)

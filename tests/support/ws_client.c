@@ -68,17 +68,23 @@ static void put_head(cc_blob *to, bool final, int opcode, uint64_t size)
 	}
 }
 
+void ws_client_put(cc_blob *to, bool final, int opcode, cc_view payload)
+{
+	uint8_t mask[4];
+
+	random_bytes(mask, sizeof(mask));
+	put_head(to, final, opcode, payload.size);
+	cc_blob_append(to, cc_view_of(mask, sizeof(mask)));
+	for (size_t i = 0; i < payload.size; i++)
+		cc_blob_append_byte(to, payload.data[i] ^ mask[i % 4]);
+}
+
 bool ws_client_frame(struct ws_client *w, bool final, int opcode, cc_view payload)
 {
 	cc_blob frame = CC_BLOB_NONE;
-	uint8_t mask[4];
 	bool sent;
 
-	random_bytes(mask, sizeof(mask));
-	put_head(&frame, final, opcode, payload.size);
-	cc_blob_append(&frame, cc_view_of(mask, sizeof(mask)));
-	for (size_t i = 0; i < payload.size; i++)
-		cc_blob_append_byte(&frame, payload.data[i] ^ mask[i % 4]);
+	ws_client_put(&frame, final, opcode, payload);
 	sent = tls_client_write(w->tls, cc_blob_view(&frame));
 	cc_blob_free(&frame);
 	return sent;

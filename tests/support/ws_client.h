@@ -31,6 +31,8 @@ void ws_client_close(struct ws_client *w);
 
 /* One frame, masked. */
 bool ws_client_frame(struct ws_client *w, bool final, int opcode, cc_view payload);
+/* The same, appended to what is to be written in one go. */
+void ws_client_put(cc_blob *to, bool final, int opcode, cc_view payload);
 /* A binary message in fragments of at most `fragment` bytes. */
 bool ws_client_send(struct ws_client *w, cc_view message, size_t fragment);
 /* The header of a frame that claims `size` bytes, and nothing of them. */

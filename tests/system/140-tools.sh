@@ -22,7 +22,7 @@ for program in certconnectord certconnectorctl certqueued certqueuectl certdevic
 	expect 0 "[0-9]+\\.[0-9]" "$program" --version
 	expect 2 "bogus" "$program" --bogus
 done
-for command in init enroll ca "ca init" "ca init corp-ca" pfx "pfx import" keys "keys generate" status doctor; do
+for command in init enroll ca "ca init" "ca init corp-ca" "ca requests" "ca approve" "ca deny" pfx "pfx import" keys "keys generate" status doctor; do
 	expect 0 "usage: certconnectorctl" "${nowhere[@]}" $command --help
 done
 for command in init root "root new" signer "signer new" "signer state" "signer put" tenant "tenant add" token \
@@ -33,9 +33,12 @@ for command in new ask "ask issue" open; do
 	expect 0 "usage: certdevice" certdevice $command --help
 done
 for program in certconnectorctl certqueuectl certdevice; do
-	expect 2 'no command "frobnicate"' "$program" frobnicate
+	expect 2 'no command "frobnicate"; see --help' "$program" frobnicate
 	expect 2 "usage: $program" "$program"
 done
+expect 2 'no command "statsu"; did you mean "status"\?' certconnectorctl statsu
+expect 2 'no command "sing"; did you mean "sign"\?' certqueuectl sing
+expect 2 'no command "opn"; did you mean "open"\?' certdevice opn
 expect 5 "no-such.yaml: No such file" "${nowhere[@]}" status
 expect 2 "usage" certqueuectl signer new --p256
 expect 2 "usage" certqueuectl signer new "$STAGE/key" --rsa
@@ -45,6 +48,7 @@ expect 2 "host name" certqueuectl init --dir "$STAGE/never" --name 'a"b'
 test_expect "wrong usage made nothing" [ ! -e "$STAGE/key" -a ! -e "$STAGE/never" ]
 expect 2 "no key type" certdevice new "$STAGE/never" --key dsa
 expect 2 "usage" certdevice ask frobnicate --dir "$STAGE/never" --tenant contoso
+expect 2 "not clean UTF-8" certdevice ask issue --dir "$STAGE/never" --tenant contoso --subject $'CN=\xff'
 echo "ok: help and usage"
 
 # --- nobody is running
@@ -183,7 +187,8 @@ stage_as mkdir -p "$STAGE/imported" "$STAGE/jobs" "$STAGE/results" "$STAGE/opene
 secret_file() { stage_as install -m 0600 /dev/null "$2" && printf '%s\n' "$1" | stage_as tee "$2" >/dev/null; }
 secret_file 'Summer2026!' "$STAGE/imported/password"
 secret_file 'Winter2026!' "$STAGE/imported/wrong"
-main_make_pfx mail mail1
+(cd "$STAGE/imported" && made_by_openssl rsa-2048 aes mail) 2>"$STAGE/made.txt"
+[ "$(id -u)" -ne 0 ] || chown "$STAGE_OWNER:$STAGE_OWNER" "$STAGE"/imported/mail.*
 import=(ctl pfx import --upn mail1@contoso.com --out "$STAGE/imported")
 expect 3 "mail.pfx: .*password" "${import[@]}" --password-file "$STAGE/imported/wrong" "$STAGE/imported/mail.pfx"
 expect 3 "mail.pem: .*PKCS#12" "${import[@]}" --password-file "$STAGE/imported/password" "$STAGE/imported/mail.pem"

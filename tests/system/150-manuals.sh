@@ -69,7 +69,7 @@ certqueued --reference | reference | keys_agree queue.yaml "$man/queue.yaml.5" 2
 names_in "$top"/keyvault/policy*.c | keys_agree policy.yaml "$man/policy.yaml.5" 30
 names_in "$top/keyvault/pins.c" | keys_agree pins.yaml "$man/pins.yaml.5" 6
 {
-	printf '%s\n' backend secret user
+	printf '%s\n' backend secret user on_unknown
 	sed -nE 's/^\t\{"([a-z_.*]+)", (false|true),.*/\1/p' "$top/ca-backends/local/local.c" | sed 's/\*/NAME/'
 } | keys_agree ca.d "$man/ca.d.5" 9
 

@@ -16,7 +16,8 @@ STAGE_PROFILES=$(sed 's/^/  /' <<-YAML
 	  default_validity: 90d
 	  san: {email: [contoso.com], upn: [contoso.com]}
 	  seal: cms-auth
-	  seals: [cms-auth]
+	  seals: [cms-auth, windows]
+	  windows_key_transport: pkcs1
 	  pfx_profile: compat
 YAML
 )
@@ -179,3 +180,62 @@ if bouncy_castle "$peers/changed" "$device/device.key" "$device/device.pub" >"$p
 	test_fail "BouncyCastle opened a changed sealed password"
 fi
 test_expect "BouncyCastle refuses a changed sealed password" grep -q 'mac check in GCM failed' "$peers/java.txt"
+
+# ---- the form windows: by certificate, with the key transport that the profile says ----
+
+names=() opened=() sealed=()
+for type in rsa-2048 rsa-3072 rsa-4096; do
+	stage_device_certificate "$type" 30
+	for transport in oaep pkcs1; do
+		name=windows-$type-$transport profile=corp-user
+		[ "$transport" = oaep ] || profile=corp-legacy
+		names+=("$name")
+		stage_job "$name" "$type" issue --profile "$profile" --key-type ec-p256 --seal windows \
+			--device-certificate "$STAGE/devices/$type/device.pem" --subject "CN=$name" \
+			--user "$name" --device "$type"
+	done
+done
+submit_jobs "${names[@]}"
+queuectl wait "${API[@]}" --timeout 60s --out "$STAGE/results" "${IDS[@]}"
+
+# Taken from the result as the API gives it: certdevice opens no PKCS#1 v1.5.
+result_part() { # JOB-ID FILE MEMBER...
+	/usr/bin/python3 -c '
+import base64, json, sys
+part = json.load(open(sys.argv[1]))["result"]
+for member in sys.argv[3:]:
+    part = part[member]
+open(sys.argv[2], "wb").write(base64.b64decode(part))' "$STAGE/results/$1.json" "${@:2}"
+}
+
+transported_by() { # NAME oaep|pkcs1
+	local expected=rsaesOaep
+	[ "$2" = oaep ] || expected=rsaEncryption
+	openssl cms -cmsout -print -noout -inform DER -in "$peers/$1.sealed" >"$peers/$1.txt" &&
+		grep -q "contentType: pkcs7-envelopedData" "$peers/$1.txt" &&
+		grep -q "d.issuerAndSerialNumber:" "$peers/$1.txt" &&
+		grep -q "algorithm: $expected " "$peers/$1.txt" && grep -q "algorithm: aes-256-cbc " "$peers/$1.txt"
+}
+
+windows_by_openssl() { # NAME DEVICE
+	local device=$STAGE/devices/$2
+	openssl cms -decrypt -binary -inform DER -in "$peers/$1.sealed" -recip "$device/device.pem" \
+		-inkey "$device/device.key" -out "$peers/$1.password" &&
+		openssl pkcs12 -in "$peers/$1.pfx" -passin "file:$peers/$1.password" -nodes -out "$peers/$1.pem"
+}
+
+for i in "${!names[@]}"; do
+	name=${names[i]} transport=${names[i]##*-} device=${names[i]#windows-}
+	device=${device%-*}
+	result_part "${IDS[i]}" "$peers/$name.sealed" sealed_password data
+	result_part "${IDS[i]}" "$peers/$name.pfx" pfx
+	test_expect "$name: EnvelopedData for issuer and serial number" quietly transported_by "$name" "$transport"
+	test_expect "$name: OpenSSL opens password and PFX" quietly windows_by_openssl "$name" "$device"
+	sealed+=("$peers/$name.sealed" "$STAGE/devices/$device/device.key" "$STAGE/devices/$device/device.pem")
+done
+bouncy_castle "${sealed[@]}" >"$peers/java.txt" || test_fail "BouncyCastle does not open the form windows"
+mapfile -t opened <"$peers/java.txt"
+for i in "${!names[@]}"; do
+	test_expect "${names[i]}: BouncyCastle opens the password" \
+		[ "${opened[i]:-}" = "$(cat "$peers/${names[i]}.password")" ]
+done

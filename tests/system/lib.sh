@@ -3,9 +3,8 @@
 set -euo pipefail
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 build=$1
-# a Java program leaves a folder in /tmp otherwise
-export JAVA_TOOL_OPTIONS=-XX:-UsePerfData
 . "$top/deploy/stage.sh"
+. "$top/deploy/pfx-makers.sh"
 . "$top/deploy/main-job.sh"
 
 # Exit status 77: ctest counts it as skipped, and the reason is printed.

@@ -10,6 +10,7 @@
 
 #include "base/committer.h"
 
+#include <fcntl.h>
 #include <semaphore.h>
 #include <signal.h>
 #include <stdio.h>
@@ -35,7 +36,7 @@ struct op {
 	sem_t *hold;     /* apply waits for it */
 	sem_t *applying; /* apply posts it */
 	int applied;
-	int done;
+	int done, dropped;
 	cc_err err;
 	char detail[200];
 };
@@ -339,6 +340,29 @@ static void stop_finishes_what_was_handed_over_without_effects(void **state)
 	assert_int_equal(r->done_count, 0);
 }
 
+static void drop(void *arg)
+{
+	struct op *op = arg;
+
+	op->dropped++;
+}
+
+static void stop_gives_back_what_was_not_told(void **state)
+{
+	struct rig *r = *state;
+
+	committer_on_drop(r->committer, drop);
+	submit(r, 300);
+	loop_run(r->loop);
+	assert_int_equal(r->done_count, 300);
+	for (uint32_t i = 300; i < 500; i++)
+		committer_submit(r->committer, apply, done, &r->ops[i]);
+	committer_stop(r->committer);
+	r->committer = NULL;
+	for (uint32_t i = 0; i < 500; i++)
+		assert_int_equal(r->ops[i].dropped, i < 300 ? 0 : 1);
+}
+
 /* ---- a commit that fails ---- */
 
 #define CHILD_CHECK(condition)                                                                     \
@@ -349,29 +373,68 @@ static void stop_finishes_what_was_handed_over_without_effects(void **state)
 		}                                                                                  \
 	} while (0)
 
-/* In a process of its own: the file may not grow, so the writes of the commit fail. */
-static void fail_a_commit(void)
+/* In a process of its own: the file may not grow, so the writes of a large commit find no room. */
+static void fill_the_disk(void)
 {
 	struct rig *r = cc_alloc(sizeof(*r));
-	struct rlimit limit;
+	struct rlimit limit, before;
 	struct stat st;
 	char path[128];
 
 	start(r, 64 * MIB);
+	submit_behind_a_held_one(r, 1);
+	CHILD_CHECK(r->ops[0].err == CC_OK);
 	snprintf(path, sizeof(path), "%s/data.mdb", r->dir);
 	CHILD_CHECK(stat(path, &st) == 0);
 	signal(SIGXFSZ, SIG_IGN);
-	CHILD_CHECK(getrlimit(RLIMIT_FSIZE, &limit) == 0);
-	limit.rlim_cur = (rlim_t)st.st_size + 64 * 1024;
+	CHILD_CHECK(getrlimit(RLIMIT_FSIZE, &before) == 0);
+	limit = before;
+	limit.rlim_cur = (rlim_t)st.st_size;
 	CHILD_CHECK(setrlimit(RLIMIT_FSIZE, &limit) == 0);
 
-	for (uint32_t i = 1; i < 4; i++)
+	r->wait_for = 4;
+	for (uint32_t i = 1; i < 4; i++) {
 		r->ops[i].size = MIB;
-	submit_behind_a_held_one(r, 4);
-	CHILD_CHECK(r->ops[0].err == CC_OK);
+		committer_submit(r->committer, apply, done, &r->ops[i]);
+	}
+	loop_run(r->loop);
 	for (uint32_t i = 1; i < 4; i++)
-		CHILD_CHECK(
-			r->ops[i].done == 1 && cc_err_category(r->ops[i].err) == CC_CAT_STORAGE);
+		CHILD_CHECK(r->ops[i].done == 1 && r->ops[i].err == CC_FULL);
+	CHILD_CHECK(strstr(r->ops[1].detail, r->dir) != NULL);
+	CHILD_CHECK(strstr(r->ops[1].detail, "File too large") != NULL);
+	CHILD_CHECK(r->fatal == 0);
+
+	/* Room again: the same goes through, and only that. */
+	CHILD_CHECK(setrlimit(RLIMIT_FSIZE, &before) == 0);
+	r->ops[4].size = MIB;
+	r->wait_for = 5;
+	committer_submit(r->committer, apply, done, &r->ops[4]);
+	loop_run(r->loop);
+	CHILD_CHECK(r->ops[4].err == CC_OK && r->fatal == 0);
+	CHILD_CHECK(is_stored(r, &r->ops[0]));
+	CHILD_CHECK(!is_stored(r, &r->ops[1]));
+	CHILD_CHECK(is_stored(r, &r->ops[4]));
+	finish(r);
+}
+
+/* In a process of its own: the file's descriptor takes no writes any more. */
+static void fail_a_commit(void)
+{
+	struct rig *r = cc_alloc(sizeof(*r));
+	mdb_filehandle_t fd = -1;
+	int no_writes = open("/dev/null", O_RDONLY | O_CLOEXEC);
+
+	start(r, 64 * MIB);
+	submit_behind_a_held_one(r, 1);
+	CHILD_CHECK(r->ops[0].err == CC_OK);
+	CHILD_CHECK(mdb_env_get_fd(db_env(r->db), &fd) == 0);
+	CHILD_CHECK(no_writes >= 0 && dup2(no_writes, fd) == fd);
+	r->wait_for = 4;
+	for (uint32_t i = 1; i < 4; i++)
+		committer_submit(r->committer, apply, done, &r->ops[i]);
+	loop_run(r->loop);
+	for (uint32_t i = 1; i < 4; i++)
+		CHILD_CHECK(r->ops[i].done == 1 && r->ops[i].err == CC_IO);
 	CHILD_CHECK(r->fatal == 1 && cc_err_category(r->fatal_err) == CC_CAT_STORAGE);
 	CHILD_CHECK(strstr(r->ops[1].detail, r->dir) != NULL);
 
@@ -386,22 +449,34 @@ static void fail_a_commit(void)
 	/* What was durable before still is. */
 	CHILD_CHECK(is_stored(r, &r->ops[0]));
 	CHILD_CHECK(!is_stored(r, &r->ops[1]));
+	close(no_writes);
 	finish(r);
 }
 
-static void failed_commit_is_told_to_all_and_is_the_end(void **state)
+static void in_a_process_of_its_own(void (*fn)(void))
 {
 	int status = 0;
 	pid_t child = fork();
 
-	(void)state;
 	if (child == 0) {
-		fail_a_commit();
+		fn();
 		_exit(0);
 	}
 	assert_int_equal(waitpid(child, &status, 0), child);
 	assert_true(WIFEXITED(status));
 	assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+static void a_commit_without_room_changes_nothing_and_the_next_may_succeed(void **state)
+{
+	(void)state;
+	in_a_process_of_its_own(fill_the_disk);
+}
+
+static void failed_commit_is_told_to_all_and_is_the_end(void **state)
+{
+	(void)state;
+	in_a_process_of_its_own(fail_a_commit);
 }
 
 int main(void)
@@ -423,6 +498,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(done_may_be_left_out, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(
 			stop_finishes_what_was_handed_over_without_effects, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+			stop_gives_back_what_was_not_told, set_up, tear_down),
+		cmocka_unit_test(a_commit_without_room_changes_nothing_and_the_next_may_succeed),
 		cmocka_unit_test(failed_commit_is_told_to_all_and_is_the_end),
 	};
 

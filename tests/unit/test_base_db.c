@@ -354,6 +354,14 @@ static void a_terabyte_of_address_space_can_be_reserved(void **state)
 	assert_true(db_used_bytes(r->db) < MIB);
 }
 
+static void less_address_space_has_to_do_where_there_is_not_so_much(void **state)
+{
+	struct rig *r = *state;
+
+	reopen(r, UINT64_C(1) << 50); /* eight times what a process can have */
+	assert_true(db_used_bytes(r->db) < MIB);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -383,6 +391,8 @@ int main(void)
 			file_that_is_no_database_is_called_damaged, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(
 			a_terabyte_of_address_space_can_be_reserved, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+			less_address_space_has_to_do_where_there_is_not_so_much, set_up, tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -100,18 +100,18 @@ static enum ledger_state claim(struct rig *r, const uint8_t *job, const uint8_t 
 {
 	struct ledger_key key = key_of(job, csr);
 
-	ledger_claim(r->ledger, &key, on_claimed, r);
+	ledger_claim(r->ledger, &key, true, on_claimed, r);
 	loop_run(r->loop);
 	assert_int_equal(r->err, CC_OK);
 	return r->state;
 }
 
-static cc_err record(
-	struct rig *r, const uint8_t *job, const uint8_t *csr, bool issued, const char *answer)
+static cc_err record(struct rig *r, const uint8_t *job, const uint8_t *csr, enum ledger_state state,
+	const char *answer)
 {
 	struct ledger_key key = key_of(job, csr);
 
-	ledger_record(r->ledger, &key, issued, cc_view_text(answer), on_recorded, r);
+	ledger_record(r->ledger, &key, state, cc_view_text(answer), on_recorded, r);
 	loop_run(r->loop);
 	return r->err;
 }
@@ -145,7 +145,7 @@ static void an_issued_answer_is_given_again(void **state)
 	struct rig *r = *state;
 
 	claim(r, job_a, csr_a);
-	assert_int_equal(record(r, job_a, csr_a, true, "the chain"), CC_OK);
+	assert_int_equal(record(r, job_a, csr_a, LEDGER_ISSUED, "the chain"), CC_OK);
 	assert_int_equal(claim(r, job_a, csr_a), LEDGER_ISSUED);
 	assert_true(cc_view_equal(cc_blob_view(&r->answer), cc_view_text("the chain")));
 	assert_int_equal(look_up(r, job_a, csr_a), LEDGER_ISSUED);
@@ -157,11 +157,62 @@ static void an_issued_answer_is_never_replaced(void **state)
 	struct rig *r = *state;
 
 	claim(r, job_a, csr_a);
-	assert_int_equal(record(r, job_a, csr_a, true, "first"), CC_OK);
-	assert_int_equal(record(r, job_a, csr_a, false, "rejected"), CC_OK);
-	assert_int_equal(record(r, job_a, csr_a, true, "second"), CC_OK);
+	assert_int_equal(record(r, job_a, csr_a, LEDGER_ISSUED, "first"), CC_OK);
+	assert_int_equal(record(r, job_a, csr_a, LEDGER_FREE, "rejected"), CC_OK);
+	assert_int_equal(record(r, job_a, csr_a, LEDGER_ISSUED, "second"), CC_OK);
 	assert_int_equal(look_up(r, job_a, csr_a), LEDGER_ISSUED);
 	assert_true(cc_view_equal(cc_blob_view(&r->answer), cc_view_text("first")));
+}
+
+static enum ledger_state claim_to_poll(struct rig *r, const uint8_t *job, const uint8_t *csr)
+{
+	struct ledger_key key = key_of(job, csr);
+
+	ledger_claim(r->ledger, &key, false, on_claimed, r);
+	loop_run(r->loop);
+	assert_int_equal(r->err, CC_OK);
+	return r->state;
+}
+
+static void a_job_for_which_nothing_was_made_may_be_asked_for_again(void **state)
+{
+	struct rig *r = *state;
+
+	claim(r, job_a, csr_a);
+	assert_int_equal(record(r, job_a, csr_a, LEDGER_FREE, "rejected"), CC_OK);
+	assert_int_equal(look_up(r, job_a, csr_a), LEDGER_FREE);
+	assert_true(cc_view_equal(cc_blob_view(&r->answer), cc_view_text("rejected")));
+	assert_int_equal(claim_to_poll(r, job_a, csr_a), LEDGER_FREE);
+	assert_int_equal(claim(r, job_a, csr_a), LEDGER_FREE);
+	assert_int_equal(look_up(r, job_a, csr_a), LEDGER_ASKED); /* it is on its way */
+	assert_int_equal(claim(r, job_a, csr_b), LEDGER_OTHER);
+}
+
+static void a_pending_answer_outlives_the_process_until_there_is_a_better_one(void **state)
+{
+	struct rig *r = *state;
+
+	claim(r, job_a, csr_a);
+	assert_int_equal(record(r, job_a, csr_a, LEDGER_PENDING, "cookie"), CC_OK);
+	ledger_close(r->ledger);
+	open_ledger(r);
+	assert_int_equal(claim(r, job_a, csr_a), LEDGER_PENDING);
+	assert_true(cc_view_equal(cc_blob_view(&r->answer), cc_view_text("cookie")));
+	assert_int_equal(record(r, job_a, csr_a, LEDGER_ISSUED, "chain"), CC_OK);
+	assert_int_equal(record(r, job_a, csr_a, LEDGER_PENDING, "late"), CC_OK);
+	assert_int_equal(look_up(r, job_a, csr_a), LEDGER_ISSUED);
+	assert_true(cc_view_equal(cc_blob_view(&r->answer), cc_view_text("chain")));
+}
+
+static void a_job_that_was_asked_for_stays_so_over_a_crash(void **state)
+{
+	struct rig *r = *state;
+
+	claim(r, job_a, csr_a);
+	ledger_close(r->ledger);
+	open_ledger(r);
+	assert_int_equal(look_up(r, job_a, csr_a), LEDGER_ASKED);
+	assert_int_equal(claim(r, job_a, csr_a), LEDGER_ASKED);
 }
 
 static void an_answer_for_a_csr_that_was_not_claimed_is_refused(void **state)
@@ -169,7 +220,7 @@ static void an_answer_for_a_csr_that_was_not_claimed_is_refused(void **state)
 	struct rig *r = *state;
 
 	claim(r, job_a, csr_a);
-	assert_int_equal(record(r, job_a, csr_b, true, "foreign"), CC_CONFLICT);
+	assert_int_equal(record(r, job_a, csr_b, LEDGER_ISSUED, "foreign"), CC_CONFLICT);
 	assert_int_equal(look_up(r, job_a, csr_a), LEDGER_ASKED);
 }
 
@@ -179,7 +230,7 @@ static void what_was_claimed_and_recorded_outlives_the_process(void **state)
 
 	claim(r, job_a, csr_a);
 	claim(r, job_b, csr_b);
-	assert_int_equal(record(r, job_b, csr_b, true, "kept"), CC_OK);
+	assert_int_equal(record(r, job_b, csr_b, LEDGER_ISSUED, "kept"), CC_OK);
 	ledger_close(r->ledger);
 	open_ledger(r);
 	assert_int_equal(claim(r, job_a, csr_b), LEDGER_OTHER);
@@ -221,7 +272,7 @@ static void a_prune_goes_on_where_the_last_one_stopped(void **state)
 		struct ledger_key key = key_of(job, csr_a);
 		job[1] = (uint8_t)(i >> 8);
 		job[2] = (uint8_t)i;
-		ledger_claim(r->ledger, &key, on_one_of_many, &left);
+		ledger_claim(r->ledger, &key, true, on_one_of_many, &left);
 	}
 	claim(r, job_b, csr_b); /* behind all of them */
 	assert_int_equal(left, 0);
@@ -243,6 +294,9 @@ int main(void)
 		TEST(another_csr_for_the_same_job_is_other),
 		TEST(an_issued_answer_is_given_again),
 		TEST(an_issued_answer_is_never_replaced),
+		TEST(a_job_for_which_nothing_was_made_may_be_asked_for_again),
+		TEST(a_pending_answer_outlives_the_process_until_there_is_a_better_one),
+		TEST(a_job_that_was_asked_for_stays_so_over_a_crash),
 		TEST(an_answer_for_a_csr_that_was_not_claimed_is_refused),
 		TEST(what_was_claimed_and_recorded_outlives_the_process),
 		TEST(an_old_entry_is_forgotten_and_a_young_one_is_kept),

@@ -506,6 +506,42 @@ static void each_certificate_is_also_a_file(void **state)
 	free(index_path);
 }
 
+/* Issue to the jobs `from` to `to`; the path of the first one's file, which is taken away. */
+static char *issue_many(struct rig *r, uint32_t from, uint32_t to)
+{
+	cc_blob csr = local_rig_csr("alice", usual);
+	char *name, *first = NULL;
+
+	for (uint32_t i = from; i <= to; i++) {
+		uint8_t job[16] = {9, (uint8_t)(i >> 8), (uint8_t)i};
+		assert_int_equal(
+			submit(r, job, "user", cc_blob_view(&csr), 0), CA__CA_RESULT__CA_ISSUED);
+		if (first == NULL) {
+			name = cc_asprintf("local/issued/%s.pem", r->answer.reference);
+			first = file_join(r->files.state_dir, name);
+			free(name);
+		}
+	}
+	assert_int_equal(unlink(first), 0);
+	cc_blob_free(&csr);
+	return first;
+}
+
+static void a_start_looks_only_at_the_last_certificates(void **state)
+{
+	struct rig *r = *state;
+	char *old = issue_many(r, 1, 1);
+	char *recent = issue_many(r, 2, 257);
+
+	local_backend.close(r->ca);
+	r->ca = NULL;
+	assert_int_equal(open_ca(r), CC_OK);
+	assert_int_not_equal(access(old, F_OK), 0);
+	assert_int_equal(access(recent, F_OK), 0);
+	free(old);
+	free(recent);
+}
+
 static void the_root_may_sign_and_nothing_below_it_may(void **state)
 {
 	struct rig *r = *state;
@@ -591,6 +627,8 @@ static void a_ca_whose_key_is_lost_is_not_made_anew_over_its_records(void **stat
 	local_backend.close(r->ca);
 	r->ca = NULL;
 	assert_int_equal(unlink(key), 0);
+	assert_int_equal(open_ca(r), CC_CONFIG);
+	assert_non_null(strstr(cc_err_detail(CC_CONFIG), "put the CA's key back"));
 	assert_int_equal(local_rig_init_quietly(local_ca_init_main, 9, argv), EXIT_REFUSED);
 	root = local_rig_root(&r->files);
 	assert_int_equal(X509_cmp(root, r->root), 0);
@@ -651,6 +689,7 @@ int main(void)
 		TEST(a_serial_that_was_not_issued_is_not_revoked),
 		TEST(the_list_is_made_anew_before_it_is_over),
 		TEST(each_certificate_is_also_a_file),
+		TEST(a_start_looks_only_at_the_last_certificates),
 		TEST(the_root_may_sign_and_nothing_below_it_may),
 		TEST(a_wrong_secret_does_not_open_the_ca),
 		TEST(the_key_file_holds_no_plain_key),

@@ -19,7 +19,6 @@
 #define REFUSED      VAULT__VAULT_STATUS__VAULT_REFUSED
 #define REFUSED_HERE VAULT__VAULT_STATUS__VAULT_REFUSED_HERE
 #define MALFORMED    VAULT__VAULT_STATUS__VAULT_MALFORMED
-#define UNSUPPORTED  VAULT__VAULT_STATUS__VAULT_NOT_SUPPORTED
 
 static struct house house;
 static cc_blob device_spki;
@@ -392,23 +391,26 @@ static void a_certificate_that_the_keyvault_did_not_deliver_is_not_revoked(void 
 
 /* ---- operations of later ---- */
 
-static void operations_that_come_later_give_nothing(void **state)
+static void another_jobs_certificate_is_not_revoked_as_an_orphan(void **state)
 {
 	struct fixture_job j;
 	Vault__VaultRequest request = VAULT__VAULT_REQUEST__INIT;
 	Vault__ApproveOrphan orphan = VAULT__APPROVE_ORPHAN__INIT;
 
 	(void)state;
+	prepare(&j, "orphan-victim");
+	Vault__VaultAnswer *victim = courier_begin_honest(&house, &j);
+	cc_blob certificate = issue(victim->begun->order, true);
+	codec_free(victim);
 	prepare(&j, "orphan");
 	Vault__VaultAnswer *begun = courier_begin_honest(&house, &j);
-	cc_blob certificate = issue(begun->begun->order, true);
 	orphan.ticket = begun->begun->ticket;
 	orphan.certificate = codec_bytes(cc_blob_view(&certificate));
 	orphan.ca = codec_text(HOUSE_CORP_CA);
 	request.op_case = VAULT__VAULT_REQUEST__OP_APPROVE_ORPHAN;
 	request.approve_orphan = &orphan;
 	courier_expect_refusal(
-		&house, courier_ask_vault(&house, &request), UNSUPPORTED, "not_supported");
+		&house, courier_ask_vault(&house, &request), REFUSED, "certificate_mismatch");
 	codec_free(begun);
 	cc_blob_free(&certificate);
 }
@@ -455,7 +457,7 @@ int main(void)
 		cmocka_unit_test(a_killed_keyvault_remembers_the_csr_of_a_job),
 		cmocka_unit_test(other_bytes_under_a_known_idempotency_key_are_refused),
 		cmocka_unit_test(a_certificate_that_the_keyvault_did_not_deliver_is_not_revoked),
-		cmocka_unit_test(operations_that_come_later_give_nothing),
+		cmocka_unit_test(another_jobs_certificate_is_not_revoked_as_an_orphan),
 	};
 
 	return cmocka_run_group_tests(tests, open_house, close_house);

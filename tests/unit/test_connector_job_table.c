@@ -33,18 +33,17 @@ static void every_state_has_a_row_with_a_name_and_a_step(void **state)
 	}
 }
 
-static void states_that_wait_for_a_decision_keep_and_take_no_place(void **state)
+static void what_waits_for_a_ca_or_clears_up_takes_no_place(void **state)
 {
-	static const Journal__JobState kept[] = {JOURNAL__JOB_STATE__STATE_PENDING,
-		JOURNAL__JOB_STATE__STATE_WATCH, JOURNAL__JOB_STATE__STATE_ORPHAN};
+	static const Journal__JobState states[] = {JOURNAL__JOB_STATE__STATE_PENDING,
+		JOURNAL__JOB_STATE__STATE_SETTLING, JOURNAL__JOB_STATE__STATE_WATCH,
+		JOURNAL__JOB_STATE__STATE_ORPHAN};
 	(void)state;
-	for (size_t i = 0; i < 3; i++) {
-		assert_ptr_equal(job_rule(kept[i])->step, step_keep);
-		assert_int_equal(job_rule(kept[i])->on_restart, RESTART_KEEP);
-		assert_false(job_rule(kept[i])->takes_place);
-	}
-	assert_ptr_equal(job_rule(JOURNAL__JOB_STATE__STATE_SETTLING)->step, step_settle);
-	assert_false(job_rule(JOURNAL__JOB_STATE__STATE_SETTLING)->takes_place);
+	for (size_t i = 0; i < 4; i++)
+		assert_false(job_rule(states[i])->takes_place);
+	assert_int_equal(
+		job_rule(JOURNAL__JOB_STATE__STATE_PENDING)->at_deadline, DEADLINE_WITHDRAW);
+	assert_int_equal(job_rule(JOURNAL__JOB_STATE__STATE_WATCH)->at_deadline, DEADLINE_DOUBT);
 }
 
 static void states_that_ask_a_ca_go_on_only_after_keep(void **state)
@@ -268,7 +267,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_state_has_a_row_with_a_name_and_a_step),
-		cmocka_unit_test(states_that_wait_for_a_decision_keep_and_take_no_place),
+		cmocka_unit_test(what_waits_for_a_ca_or_clears_up_takes_no_place),
 		cmocka_unit_test(states_that_ask_a_ca_go_on_only_after_keep),
 		cmocka_unit_test(retries_grow_have_jitter_and_a_most),
 		cmocka_unit_test(the_table_finds_adds_and_drops),

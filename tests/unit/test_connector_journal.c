@@ -389,9 +389,83 @@ static void intake_ends_at_four_fifths_and_intent_at_nine_tenths(void **state)
 	assert_int_equal(journal_room(b->journal), JOURNAL_ROOM_FREE);
 }
 
+/* ---- formats ---- */
+
+/* As release 1 wrote it: the settlement in `code`. */
+static void put_format_1(struct bench *b, const char *code)
+{
+	uint8_t digest[32] = {0};
+	MDB_txn *txn = NULL;
+	struct db *d = journal_db(b->journal);
+	Journal__JournalMeta *meta = NULL;
+	Journal__OpenJob record = JOURNAL__OPEN_JOB__INIT;
+	cc_blob packed;
+	assert_int_equal(mdb_txn_begin(db_env(d), NULL, 0, &txn), 0);
+	assert_int_equal(journal_read_meta(d, txn, &meta), CC_OK);
+	meta->format = 1;
+	assert_int_equal(journal_write_meta(d, txn, meta), CC_OK);
+	codec_free(meta);
+	record.state = JOURNAL__JOB_STATE__STATE_SETTLING;
+	record.code = codec_text(code);
+	record.csr_sha256 = codec_bytes(cc_view_of(digest, 32));
+	packed = codec_pack(&record);
+	assert_int_equal(db_put(d, txn, JOURNAL_DB_OPEN, job_1(), cc_blob_view(&packed)), CC_OK);
+	assert_int_equal(mdb_txn_commit(txn), 0);
+	cc_blob_free(&packed);
+}
+
+static cc_err take_settlement(void *arg, cc_view job_id, const Journal__OpenJob *record)
+{
+	uint32_t *settle = arg;
+	(void)job_id;
+	assert_int_equal(record->code.len, 0);
+	*settle = record->settle;
+	return CC_OK;
+}
+
+static void a_journal_of_format_1_is_brought_up_to_this_one(void **state)
+{
+	struct bench *b = *state;
+	uint32_t settle = 0;
+	uint8_t id[JOURNAL_ID_SIZE];
+	memcpy(id, journal_id(b->journal).data, sizeof id);
+	put_format_1(b, "in_doubt");
+	reopen(b);
+	assert_int_equal(journal_each_open(b->journal, take_settlement, &settle), CC_OK);
+	assert_int_equal(settle, 5); /* IN_DOUBT of the protocol */
+	assert_memory_equal(journal_id(b->journal).data, id, sizeof id);
+	settle = 0;
+	reopen(b); /* once only */
+	assert_int_equal(journal_each_open(b->journal, take_settlement, &settle), CC_OK);
+	assert_int_equal(settle, 5);
+}
+
+static void a_doubt_that_is_cleared_up_is_gone(void **state)
+{
+	struct bench *b = *state;
+	Journal__Doubt doubt = JOURNAL__DOUBT__INIT;
+	size_t count = 0;
+	struct journal_change *c = journal_change_new(b->journal);
+	doubt.ca = codec_text("ca-one");
+	journal_change_doubt(c, job_1(), &doubt);
+	doubt.ca = codec_text("ca-two");
+	journal_change_doubt(c, job_1(), &doubt);
+	commit(b, c);
+	c = journal_change_new(b->journal);
+	journal_change_no_doubt(c, job_1(), cc_view_text("ca-one"));
+	journal_change_no_doubt(c, job_1(), cc_view_text("ca-three")); /* none: no matter */
+	commit(b, c);
+	assert_int_equal(journal_count_doubts(b->journal, &count), CC_OK);
+	assert_int_equal(count, 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(
+			a_journal_of_format_1_is_brought_up_to_this_one, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			a_doubt_that_is_cleared_up_is_gone, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_journal_keeps_its_id, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_journal_is_open_once, setup, teardown),
 		cmocka_unit_test_setup_teardown(

@@ -111,32 +111,68 @@ static void where_the_ca_cannot_be_asked_the_same_request_is_repeated_for_the_sa
 	rig_assert_done(r, "job-1", "issue");
 }
 
-static void where_a_new_certificate_would_come_the_job_is_kept_with_a_doubt(void **state)
+static void where_a_new_certificate_would_come_the_doubt_is_recorded_and_told_first(void **state)
 {
 	struct rig *r = *state;
 	size_t doubts = 0;
 	in_claimed(r);
 	r->runners[0].can_find = CA__CA_FIND__FIND_NONE;
 	r->runners[0].resubmit = CA__CA_RESUBMIT__RESUBMIT_NEW_CERT;
+	r->settle_verdict = CERTQ__SETTLE_VERDICT__SETTLE_ACK_RETRY_LATER;
 	rig_restart(r);
 	assert_int_equal(r->runners[0].submitted, 1);
-	assert_int_equal(flow_unsettled_count(r->flow), 1);
-	assert_int_equal(rig_journal_open(r), 1);
 	assert_int_equal(journal_count_doubts(r->journal, &doubts), CC_OK);
 	assert_int_equal(doubts, 1);
+	assert_int_equal(RIG_LAST(r, SETTLE)->settle->outcome, CERTQ__SETTLEMENT__SETTLE_IN_DOUBT);
+	r->settle_verdict = CERTQ__SETTLE_VERDICT__SETTLE_ACK_OK;
+	rig_pass(r, 15000);
+	assert_int_equal(r->runners[0].submitted, 2);
+	assert_true(r->runners[0].submitted_again);
+	rig_assert_done(r, "job-1", "issue");
+	assert_int_equal(journal_count_doubts(r->journal, &doubts), CC_OK);
+	assert_int_equal(doubts, 1); /* the first request is still in doubt */
 }
 
-static void a_lost_intent_is_kept_after_a_restart(void **state)
+static void a_lost_intent_is_settled_as_the_ca_says_after_a_restart(void **state)
 {
 	struct rig *r = *state;
 	in_intent(r);
 	r->held_verdict = CERTQ__JOB_VERDICT__VERDICT_LOST;
+	r->runners[0].find = CA__CA_RESULT__CA_NOT_SENT;
 	rig_restart(r);
 	assert_int_equal(RIG_IN(r, SETTLING), 1);
 	assert_int_equal(flow_unsettled_count(r->flow), 1);
 	assert_int_equal(RIG_SENT(r, SETTLE), 0);
 	rig_restart(r); /* and again */
 	assert_int_equal(flow_unsettled_count(r->flow), 1);
+	r->runners[0].find = CA__CA_RESULT__CA_NOT_ISSUED;
+	rig_restart(r);
+	assert_int_equal(
+		RIG_LAST(r, SETTLE)->settle->outcome, CERTQ__SETTLEMENT__SETTLE_NOT_ISSUED);
+	assert_int_equal(r->runners[0].submitted, 0);
+	rig_assert_done(r, "job-1", "not_issued");
+}
+
+/* Its claim at the first CA is not settled yet, so the other one was asked nothing. */
+static void one_that_is_lost_on_its_way_to_another_ca_is_known_not_to_be_issued(void **state)
+{
+	struct rig *r = *state;
+	size_t doubts = 99;
+	r->runners[0].submit = CA__CA_RESULT__CA_NOT_SENT;
+	r->settle_verdict = CERTQ__SETTLE_VERDICT__SETTLE_ACK_RETRY_LATER;
+	rig_issue(r, "job-1");
+	rig_turn(r);
+	rig_pass(r, 30000);
+	assert_int_equal(RIG_IN(r, INTENT), 1);
+	r->settle_verdict = CERTQ__SETTLE_VERDICT__SETTLE_ACK_OK;
+	r->held_verdict = CERTQ__JOB_VERDICT__VERDICT_LOST;
+	r->runners[1].find = CA__CA_RESULT__CA_CANNOT_TELL;
+	rig_restart(r);
+	assert_int_equal(r->runners[1].found, 0);
+	assert_text(RIG_LAST(r, SETTLE)->settle->ca, "ca-one");
+	rig_assert_done(r, "job-1", "not_issued");
+	assert_int_equal(journal_count_doubts(r->journal, &doubts), CC_OK);
+	assert_int_equal(doubts, 0);
 }
 
 static void an_issued_job_is_sealed_at_once_without_the_queue(void **state)
@@ -301,8 +337,9 @@ int main(void)
 		RIG_TEST(after_keep_the_ca_is_asked_what_became_of_the_request),
 		RIG_TEST(
 			where_the_ca_cannot_be_asked_the_same_request_is_repeated_for_the_same_certificate),
-		RIG_TEST(where_a_new_certificate_would_come_the_job_is_kept_with_a_doubt),
-		RIG_TEST(a_lost_intent_is_kept_after_a_restart),
+		RIG_TEST(where_a_new_certificate_would_come_the_doubt_is_recorded_and_told_first),
+		RIG_TEST(a_lost_intent_is_settled_as_the_ca_says_after_a_restart),
+		RIG_TEST(one_that_is_lost_on_its_way_to_another_ca_is_known_not_to_be_issued),
 		RIG_TEST(an_issued_job_is_sealed_at_once_without_the_queue),
 		RIG_TEST(an_issued_job_is_sent_as_a_late_result_although_it_was_lost),
 		RIG_TEST(a_result_is_sent_again_with_the_same_bytes),

@@ -171,6 +171,16 @@ static void back_off_grows_and_has_a_most(void **state)
 	}
 	assert_true(session_of(r)->failures >= 12);
 	assert_true(session_of(r)->until - clock_boottime_ms() <= 60000);
+	/* anything between a tenth of the most and the most: not all alike */
+	int64_t least = 60000, most = 0;
+	for (int i = 0; i < 12; i++) {
+		rig_jump(r, 60001);
+		int64_t wait = session_of(r)->until - clock_boottime_ms();
+		least = wait < least ? wait : least;
+		most = wait > most ? wait : most;
+	}
+	assert_true(least >= 5000);
+	assert_true(most - least > 5000);
 }
 
 static void back_off_starts_anew_only_after_a_hello_ack(void **state)
@@ -290,6 +300,30 @@ static void the_instance_is_the_same_for_all_sessions_of_a_process(void **state)
 	assert_memory_equal(RIG_LAST(r, HELLO)->hello->instance_id.data, instance, 16);
 }
 
+static void a_clock_that_cannot_be_is_no_skew(void **state)
+{
+	struct rig *r = *state;
+	struct session_status status;
+	r->wall_ms = INT64_MIN;
+	rig_cut(r);
+	rig_jump(r, 61000);
+	session_status(session_of(r), &status);
+	assert_int_equal(status.state, SESSION_READY);
+	assert_in_range(status.clock_skew_ms + 61000, 0, 122000);
+}
+
+static void a_verdict_on_what_was_not_listed_ends_the_session(void **state)
+{
+	struct rig *r = *state;
+	r->runners[0].silent = true;
+	rig_issue(r, "job-1");
+	rig_turn(r);
+	r->stray_verdict = true;
+	rig_forget_frames(r);
+	rig_restart(r);
+	assert_ended_with(r, CERTQ__ERROR_CODE__ERROR_MALFORMED);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -313,6 +347,8 @@ int main(void)
 		RIG_TEST(
 			a_connection_that_breaks_while_the_nonce_is_written_leaves_a_usable_journal),
 		RIG_TEST(the_instance_is_the_same_for_all_sessions_of_a_process),
+		RIG_TEST(a_clock_that_cannot_be_is_no_skew),
+		RIG_TEST(a_verdict_on_what_was_not_listed_ends_the_session),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

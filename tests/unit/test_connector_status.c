@@ -169,13 +169,27 @@ static void status_counts_jobs_by_state(void **state)
 	assert_int_equal(value_of(r->states, r->n_states, "intent"), 1);
 }
 
-static void status_draws_attention_to_kept_jobs(void **state)
+static void status_counts_what_waits_at_a_ca_without_alarm(void **state)
 {
 	struct desk *d = *state;
 	d->rig->runners[0].submit = CA__CA_RESULT__CA_PENDING;
 	rig_issue(d->rig, "job-1");
 	rig_turn(d->rig);
-	assert_true(attends_to(report(d), "1 jobs are kept in state pending"));
+	const Control__StatusReport *r = report(d);
+	assert_int_equal(value_of(r->states, r->n_states, "pending"), 1);
+	assert_int_equal(r->n_attention, 0);
+}
+
+static void status_draws_attention_to_what_has_to_be_cleared_up(void **state)
+{
+	struct desk *d = *state;
+	d->rig->runners[0].submit = CA__CA_RESULT__CA_PENDING;
+	d->rig->runners[0].withdraw = CA__CA_RESULT__CA_NOT_SUPPORTED;
+	rig_issue(d->rig, "job-1");
+	rig_turn(d->rig);
+	rig_gone(d->rig, "job-1", CERTQ__JOB_VERDICT__VERDICT_LOST);
+	rig_turn(d->rig);
+	assert_true(attends_to(report(d), "1 jobs are kept in state watch"));
 }
 
 static void status_draws_attention_to_what_is_away(void **state)
@@ -202,6 +216,42 @@ static void status_warns_of_the_certificates_end(void **state)
 	assert_true(attends_to(report(d), "expires in 10 days"));
 	d->id.not_after_s = clock_realtime_s() - 3 * 86400;
 	assert_true(attends_to(report(d), "expired"));
+}
+
+static void status_tells_of_all_that_expires(void **state)
+{
+	struct desk *d = *state;
+	d->id.queue_ca_not_after_s = clock_realtime_s() + 20 * 86400 + 60;
+	const Control__StatusReport *r = report(d);
+	assert_int_equal(r->n_expiries, 2);
+	assert_text(r->expiries[0]->what, "transport certificate");
+	assert_text(r->expiries[1]->what, "queue's CA");
+	assert_int_equal(r->expiries[1]->not_after_s, d->id.queue_ca_not_after_s);
+	assert_true(attends_to(r, "queue's CA expires in 20 days"));
+	assert_false(attends_to(r, "transport certificate"));
+	/* the event counts as told: a second look has nothing to say */
+	status_tell_expiries(d->status, d->rig->flow);
+	assert_int_equal(expiries_tell(flow_expiries(d->rig->flow), clock_realtime_s()), 0);
+}
+
+static void status_tells_until_when_a_signer_may_sign(void **state)
+{
+	struct desk *d = *state;
+	Certq__SignerStatement signer = CERTQ__SIGNER_STATEMENT__INIT;
+	char what[64] = "";
+	signer.version = 1;
+	signer.spki = codec_text("spki");
+	signer.not_after_s = clock_realtime_s() + 5 * 86400 + 60;
+	d->rig->signer = codec_pack(&signer);
+	rig_issue(d->rig, "job-1");
+	rig_turn(d->rig);
+	const Control__StatusReport *r = report(d);
+	assert_int_equal(r->n_expiries, 2);
+	snprintf(what, sizeof what, "%.*s", (int)r->expiries[0]->what.len,
+		(const char *)r->expiries[0]->what.data);
+	assert_non_null(strstr(what, "statement of signer "));
+	assert_int_equal(r->expiries[0]->not_after_s, signer.not_after_s);
+	assert_true(attends_to(r, "expires in 5 days"));
 }
 
 static void status_tells_of_the_other_processes(void **state)
@@ -321,9 +371,12 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		DESK_TEST(status_tells_of_a_healthy_connector),
 		DESK_TEST(status_counts_jobs_by_state),
-		DESK_TEST(status_draws_attention_to_kept_jobs),
+		DESK_TEST(status_counts_what_waits_at_a_ca_without_alarm),
+		DESK_TEST(status_draws_attention_to_what_has_to_be_cleared_up),
 		DESK_TEST(status_draws_attention_to_what_is_away),
 		DESK_TEST(status_warns_of_the_certificates_end),
+		DESK_TEST(status_tells_of_all_that_expires),
+		DESK_TEST(status_tells_until_when_a_signer_may_sign),
 		DESK_TEST(status_tells_of_the_other_processes),
 		DESK_TEST(drain_and_reload_reach_their_handlers),
 		DESK_TEST(a_client_that_talks_nonsense_is_ended_and_others_are_served),

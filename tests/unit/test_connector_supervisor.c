@@ -19,7 +19,7 @@
 #include "proto/codec.h"
 #include "proto/greeting.h"
 #include "proto/role_link.h"
-#include "tests/support/local_rig.h"
+#include "tests/support/daemon_rig.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -120,15 +120,8 @@ static void on_message(void *arg, const Role__LinkMessage *m, const int *fds, si
 {
 	struct fake *f = arg;
 
+	(void)fds;
 	switch (m->body_case) {
-	case ROLE__LINK_MESSAGE__BODY_CONVERSATION:
-		say(f, "conversation with %s, %zu end", m->conversation->peer_name, count);
-		converse(f, m->conversation, fds[0]);
-		return;
-	case ROLE__LINK_MESSAGE__BODY_STOP:
-		say(f, "stop");
-		loop_stop(f->loop);
-		break;
 	case ROLE__LINK_MESSAGE__BODY_FILES:
 		say(f, "files %zu:%s", count, count > 0 ? m->files->descriptors[0] : "");
 		break;
@@ -142,8 +135,24 @@ static void on_message(void *arg, const Role__LinkMessage *m, const int *fds, si
 	default:
 		break;
 	}
-	for (size_t i = 0; i < count; i++)
-		close(fds[i]);
+}
+
+static bool on_conversation(void *arg, const Role__Conversation *c, int fd)
+{
+	struct fake *f = arg;
+
+	say(f, "conversation with %s, 1 end", c->peer_name);
+	converse(f, c, fd);
+	return true;
+}
+
+static void on_stop(void *arg, uint32_t grace_ms)
+{
+	struct fake *f = arg;
+
+	(void)grace_ms;
+	say(f, "stop");
+	loop_stop(f->loop);
 }
 
 static void on_ended(void *arg, cc_err why)
@@ -194,7 +203,10 @@ static void tell_descriptor(const struct fake *f, const int fds[LINK_FDS_MAX], c
 
 static int play(Role__RoleKind kind)
 {
-	static const struct role_link_events events = {.message = on_message, .ended = on_ended};
+	static const struct role_link_events events = {.conversation = on_conversation,
+		.stop = on_stop,
+		.message = on_message,
+		.ended = on_ended};
 	struct fake f = {.control = -1};
 	struct loop_watch *watch = NULL;
 	int fds[LINK_FDS_MAX];
@@ -225,146 +237,37 @@ static int play(Role__RoleKind kind)
 
 /* ================ the test ================ */
 
-struct rig {
-	char dir[256];
-	char *config_path;
-	pid_t pid;
-	int lines; /* stderr of the supervisor and the roles */
-	cc_blob text;
-	size_t mark; /* only what comes after it counts */
-	int notify;
-};
-
-static void put(const struct rig *r, const char *name, const char *text, mode_t mode)
-{
-	char *path = file_join(r->dir, name);
-
-	assert_int_equal(file_write_atomic(path, cc_view_text(text), mode), CC_OK);
-	free(path);
-}
-
-static void put_config(const struct rig *r, const char *more)
-{
-	char *text =
-		cc_asprintf("state_dir: %s/state\nrun_dir: %s/run\n%s\n", r->dir, r->dir, more);
-
-	put(r, "connector.yaml", text, 0644);
-	free(text);
-}
+static int notify = -1; /* systemd's socket, where a test has one */
 
 static int set_up(void **state)
 {
-	struct rig *r = cc_alloc(sizeof(*r));
-	const char *tmp = getenv("TMPDIR");
-	char *ca_dir;
+	struct daemon_rig *r = cc_alloc(sizeof(*r));
 
-	snprintf(r->dir, sizeof(r->dir), "%s/sup-XXXXXX", tmp != NULL ? tmp : "/tmp");
-	assert_non_null(mkdtemp(r->dir));
-	assert_int_equal(chmod(r->dir, 0755), 0);
-	r->config_path = file_join(r->dir, "connector.yaml");
-	r->lines = -1;
-	r->notify = -1;
-	ca_dir = file_join(r->dir, "ca.d");
-	assert_int_equal(mkdir(ca_dir, 0755), 0);
-	free(ca_dir);
-	put(r, "ca.d/corp-ca.yaml", "backend: local\nsecret: corp-ca.secret\n", 0644);
-	put(r, "ca.d/corp-ca.secret", "open-sesame", 0600);
-	put(r, "policy.yaml", "version: 1", 0644);
-	put_config(r, "walls: allow_reduced");
+	daemon_rig_make(r, "sup");
+	daemon_rig_put(r, "ca.d/corp-ca.secret", "open-sesame", 0600);
+	daemon_rig_put(r, "policy.yaml", "version: 1", 0644);
+	daemon_rig_configure(r, "walls: allow_reduced");
 	*state = r;
 	return 0;
 }
 
-static void start(struct rig *r)
+static void start(struct daemon_rig *r)
 {
-	int fds[2];
+	char *argv[] = {(char *)(uintptr_t) "test", (char *)(uintptr_t) "--supervisor",
+		r->config_path, NULL};
 
-	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
-	r->pid = fork();
-	assert_true(r->pid >= 0);
-	if (r->pid == 0) {
-		char *argv[] = {(char *)(uintptr_t) "test", (char *)(uintptr_t) "--supervisor",
-			r->config_path, NULL};
-		dup2(fds[1], STDERR_FILENO);
-		/* neither supervisor nor roles may be traced, which the leak check needs */
-		setenv("ASAN_OPTIONS", "detect_leaks=0", 1);
-		execv("/proc/self/exe", argv);
-		_exit(9);
-	}
-	close(fds[1]);
-	r->lines = fds[0];
+	r->pid = daemon_rig_run(r, "/proc/self/exe", argv);
 }
 
-static bool read_more(struct rig *r, int64_t until)
+static void await_all_ready(struct daemon_rig *r)
 {
-	struct pollfd p = {.fd = r->lines, .events = POLLIN};
-	int64_t left = until - clock_boottime_ms();
-	char room[4096];
-	ssize_t got;
-
-	if (left <= 0 || poll(&p, 1, (int)left) != 1)
-		return false;
-	got = read(r->lines, room, sizeof(room));
-	if (got <= 0)
-		return false;
-	cc_blob_append(&r->text, cc_view_of(room, (size_t)got));
-	return true;
+	daemon_rig_await(r, "fake connector: hears hello from keyvault");
+	daemon_rig_await(r, "fake connector: hears hello from corp-ca");
+	daemon_rig_await(r, "fake keyvault: hears hello from connector");
+	daemon_rig_await(r, "fake corp-ca: hears hello from connector");
 }
 
-/* Wait for a line with these words after the mark; returns the place just behind them. */
-static const char *await(struct rig *r, const char *words)
-{
-	int64_t until = clock_boottime_ms() + WAIT_MS;
-
-	for (;;) {
-		const char *found = strstr(cc_blob_text(&r->text) + r->mark, words);
-		const char *end = found == NULL ? NULL : strchr(found, '\n');
-		if (end != NULL)
-			return found + strlen(words);
-		if (!read_more(r, until))
-			fail_msg("no \"%s\" in:\n%s", words, cc_blob_text(&r->text) + r->mark);
-	}
-}
-
-static void mark(struct rig *r)
-{
-	r->mark = r->text.size;
-}
-
-static pid_t await_pid(struct rig *r, const char *child)
-{
-	char words[128];
-	const char *at;
-	uint64_t pid = 0;
-
-	snprintf(words, sizeof(words), "name=child_started role=supervisor child=%s pid=", child);
-	at = await(r, words);
-	assert_int_equal(
-		text_to_u64(cc_view_of(at, strspn(at, "0123456789")), 1, INT32_MAX, &pid), CC_OK);
-	return (pid_t)pid;
-}
-
-static void await_all_ready(struct rig *r)
-{
-	await(r, "fake connector: hears hello from keyvault");
-	await(r, "fake connector: hears hello from corp-ca");
-	await(r, "fake keyvault: hears hello from connector");
-	await(r, "fake corp-ca: hears hello from connector");
-}
-
-static int await_exit(struct rig *r)
-{
-	int status = 0;
-
-	while (read_more(r, clock_boottime_ms() + WAIT_MS))
-		continue; /* to the end of the pipe: everybody is gone */
-	assert_int_equal(waitpid(r->pid, &status, 0), r->pid);
-	r->pid = 0;
-	assert_true(WIFEXITED(status));
-	return WEXITSTATUS(status);
-}
-
-static void command(struct rig *r, char what)
+static void command(struct daemon_rig *r, char what)
 {
 	char *path = file_join(r->dir, "run/control.sock");
 	int fd = -1;
@@ -377,21 +280,14 @@ static void command(struct rig *r, char what)
 
 static int tear_down(void **state)
 {
-	struct rig *r = *state;
+	struct daemon_rig *r = *state;
 
-	if (r->pid > 0) {
-		kill(r->pid, SIGTERM);
-		assert_int_equal(await_exit(r), 0);
-	}
-	if (r->lines >= 0)
-		close(r->lines);
-	if (r->notify >= 0)
-		close(r->notify);
+	daemon_rig_clear(r);
+	if (notify >= 0)
+		close(notify);
+	notify = -1;
 	unsetenv("NOTIFY_SOCKET");
 	unsetenv("WATCHDOG_USEC");
-	local_rig_remove_tree(r->dir);
-	cc_blob_free(&r->text);
-	free(r->config_path);
 	free(r);
 	return 0;
 }
@@ -400,30 +296,30 @@ static int tear_down(void **state)
 
 static void every_role_is_started_and_the_conversations_are_passed(void **state)
 {
-	struct rig *r = *state;
+	struct daemon_rig *r = *state;
 
 	start(r);
 	await_all_ready(r);
-	await(r, "fake connector: conversation with keyvault, 1 end");
+	daemon_rig_await(r, "fake connector: conversation with keyvault, 1 end");
 	assert_null(strstr(cc_blob_text(&r->text), "fake keyvault: conversation with corp-ca"));
-	await(r, "fake keyvault: pids 3");
-	await(r, "fake connector: child corp-ca ready 0");
+	daemon_rig_await(r, "fake keyvault: pids 3");
+	daemon_rig_await(r, "fake connector: child corp-ca ready 0");
 }
 
 static void a_role_gets_its_files_as_descriptors(void **state)
 {
-	struct rig *r = *state;
+	struct daemon_rig *r = *state;
 
 	start(r);
-	await(r, "fake corp-ca: approval-key holds the-approval-key");
-	await(r, "fake corp-ca: ca-secret holds open-sesame");
-	await(r, "fake keyvault: policy holds version: 1");
-	await(r, "fake keyvault: uid");
+	daemon_rig_await(r, "fake corp-ca: approval-key holds the-approval-key");
+	daemon_rig_await(r, "fake corp-ca: ca-secret holds open-sesame");
+	daemon_rig_await(r, "fake keyvault: policy holds version: 1");
+	daemon_rig_await(r, "fake keyvault: uid");
 }
 
 static void the_master_key_is_made_once(void **state)
 {
-	struct rig *r = *state;
+	struct daemon_rig *r = *state;
 	char *path = file_join(r->dir, "master.key");
 	struct stat st;
 
@@ -437,57 +333,55 @@ static void the_master_key_is_made_once(void **state)
 
 static void a_lost_master_key_is_not_made_anew_beside_a_store(void **state)
 {
-	struct rig *r = *state;
+	struct daemon_rig *r = *state;
 	char *vault = file_join(r->dir, "state/vault");
 
 	assert_int_equal(file_make_dir(vault, 0755), CC_OK);
-	put(r, "state/vault/a.key", "x", 0600);
+	daemon_rig_put(r, "state/vault/a.key", "x", 0600);
 	start(r);
-	await(r, "the master key is missing");
-	assert_int_equal(await_exit(r), EXIT_CONFIGURATION);
+	daemon_rig_await(r, "the master key is missing");
+	assert_int_equal(daemon_rig_await_end(r), EXIT_CONFIGURATION);
 	free(vault);
 }
 
 static void a_socket_of_a_dead_daemon_is_replaced_and_a_second_daemon_refused(void **state)
 {
-	struct rig *r = *state, second = *r;
+	struct daemon_rig *r = *state, second = *r;
 
 	start(r);
 	await_all_ready(r);
-	second.text = CC_BLOB_NONE;
-	second.mark = 0;
+	second.lines = -1;
 	start(&second);
-	await(&second, "another process listens there");
-	assert_int_equal(await_exit(&second), EXIT_FAILED);
+	daemon_rig_await(&second, "another process listens there");
+	assert_int_equal(daemon_rig_await_end(&second), EXIT_FAILED);
 	close(second.lines);
 	cc_blob_free(&second.text);
 	kill(r->pid, SIGKILL);
-	(void)await(r, "fake keyvault");
+	(void)daemon_rig_await(r, "fake keyvault");
 	assert_int_equal(waitpid(r->pid, NULL, 0), r->pid);
-	close(r->lines);
-	mark(r);
+	daemon_rig_mark(r);
 	start(r);
 	await_all_ready(r);
 }
 
 static void systemd_is_told(void **state)
 {
-	struct rig *r = *state;
+	struct daemon_rig *r = *state;
 	char *path = file_join(r->dir, "notify");
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	bool ready = false, watchdog = false;
 
 	snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
-	r->notify = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	assert_int_equal(bind(r->notify, (struct sockaddr *)&address, sizeof(address)), 0);
+	notify = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(bind(notify, (struct sockaddr *)&address, sizeof(address)), 0);
 	setenv("NOTIFY_SOCKET", path, 1);
 	setenv("WATCHDOG_USEC", "200000", 1);
 	start(r);
 	while (!ready || !watchdog) {
-		struct pollfd p = {.fd = r->notify, .events = POLLIN};
+		struct pollfd p = {.fd = notify, .events = POLLIN};
 		char text[64] = "";
 		assert_int_equal(poll(&p, 1, WAIT_MS), 1);
-		assert_true(read(r->notify, text, sizeof(text) - 1) > 0);
+		assert_true(read(notify, text, sizeof(text) - 1) > 0);
 		ready = ready || strcmp(text, "READY=1") == 0;
 		watchdog = watchdog || strcmp(text, "WATCHDOG=1") == 0;
 	}
@@ -496,7 +390,7 @@ static void systemd_is_told(void **state)
 
 static void the_sockets_are_the_groups_or_their_owners_only(void **state)
 {
-	struct rig *r = *state;
+	struct daemon_rig *r = *state;
 	char *path = file_join(r->dir, "run/vault-admin.sock");
 	struct stat st;
 
@@ -505,10 +399,9 @@ static void the_sockets_are_the_groups_or_their_owners_only(void **state)
 	assert_int_equal(stat(path, &st), 0);
 	assert_int_equal(st.st_mode & 0777, 0600);
 	kill(r->pid, SIGTERM);
-	assert_int_equal(await_exit(r), EXIT_OK);
-	close(r->lines);
-	put_config(r, "walls: allow_reduced\nadmin_group: 61009");
-	mark(r);
+	assert_int_equal(daemon_rig_await_end(r), EXIT_OK);
+	daemon_rig_configure(r, "walls: allow_reduced\nadmin_group: 61009");
+	daemon_rig_mark(r);
 	start(r);
 	await_all_ready(r);
 	assert_int_equal(stat(path, &st), 0);
@@ -522,64 +415,64 @@ static void the_sockets_are_the_groups_or_their_owners_only(void **state)
 
 static void a_killed_keyvault_is_started_again_and_its_conversation_renewed(void **state)
 {
-	struct rig *r = *state;
+	struct daemon_rig *r = *state;
 	pid_t pid;
 
 	start(r);
 	await_all_ready(r);
-	pid = await_pid(r, "keyvault");
-	mark(r);
+	pid = daemon_rig_await_pid(r, "child_started", "keyvault");
+	daemon_rig_mark(r);
 	assert_int_equal(kill(pid, SIGKILL), 0);
-	await(r, "fake connector: lost keyvault");
-	await(r, "child=keyvault");
-	await(r, "reason=\"signal 9\"");
-	assert_int_not_equal(await_pid(r, "keyvault"), pid);
-	await(r, "fake connector: conversation with keyvault, 1 end");
-	await(r, "fake connector: hears hello from keyvault");
-	await(r, "fake keyvault: hears hello from connector");
-	await(r, "fake connector: child keyvault ready 1");
+	daemon_rig_await(r, "fake connector: lost keyvault");
+	daemon_rig_await(r, "child=keyvault");
+	daemon_rig_await(r, "reason=\"signal 9\"");
+	assert_int_not_equal(daemon_rig_await_pid(r, "child_started", "keyvault"), pid);
+	daemon_rig_await(r, "fake connector: conversation with keyvault, 1 end");
+	daemon_rig_await(r, "fake connector: hears hello from keyvault");
+	daemon_rig_await(r, "fake keyvault: hears hello from connector");
+	daemon_rig_await(r, "fake connector: child keyvault ready 1");
 	assert_null(strstr(cc_blob_text(&r->text) + r->mark, "fake corp-ca: stop"));
 }
 
 static void a_killed_connector_gets_all_its_conversations_again(void **state)
 {
-	struct rig *r = *state;
+	struct daemon_rig *r = *state;
 
 	start(r);
 	await_all_ready(r);
-	mark(r);
+	daemon_rig_mark(r);
 	command(r, 'X');
-	await(r, "reason=\"exit status 7\"");
+	daemon_rig_await(r, "reason=\"exit status 7\"");
 	await_all_ready(r);
 }
 
 static void a_killed_runner_is_started_again(void **state)
 {
-	struct rig *r = *state;
+	struct daemon_rig *r = *state;
 	pid_t pid;
 
 	start(r);
 	await_all_ready(r);
-	pid = await_pid(r, "corp-ca");
-	mark(r);
+	pid = daemon_rig_await_pid(r, "child_started", "corp-ca");
+	daemon_rig_mark(r);
 	assert_int_equal(kill(pid, SIGKILL), 0);
-	await(r, "fake corp-ca: approval-key holds the-approval-key");
-	await(r, "fake connector: hears hello from corp-ca");
-	await(r, "fake corp-ca: hears hello from connector");
+	daemon_rig_await(r, "fake corp-ca: approval-key holds the-approval-key");
+	daemon_rig_await(r, "fake connector: hears hello from corp-ca");
+	daemon_rig_await(r, "fake corp-ca: hears hello from connector");
 }
 
 static void a_lost_conversation_is_renewed_once(void **state)
 {
-	struct rig *r = *state;
+	struct daemon_rig *r = *state;
 
 	start(r);
 	await_all_ready(r);
-	mark(r);
+	daemon_rig_mark(r);
 	command(r, 'L'); /* both sides report it */
-	await(r, "fake connector: conversation with");
-	await(r, "fake connector: hears hello from");
+	daemon_rig_await(r, "fake connector: conversation with");
+	daemon_rig_await(r, "fake connector: hears hello from");
 	command(r, 'R'); /* a later event that follows on the same link */
-	await(r, "fake connector: stop");
+	daemon_rig_await(r, "fake connector: stop");
 	const char *first = strstr(cc_blob_text(&r->text) + r->mark, "name=conversation_lost");
 	assert_non_null(first);
 	assert_null(strstr(first + 1, "name=conversation_lost"));
@@ -589,65 +482,65 @@ static void a_lost_conversation_is_renewed_once(void **state)
 
 static void a_reload_brings_files_and_a_new_runner(void **state)
 {
-	struct rig *r = *state;
+	struct daemon_rig *r = *state;
 
 	start(r);
 	await_all_ready(r);
-	mark(r);
-	put(r, "ca.d/backup-ca.yaml", "backend: local\n", 0644);
-	put(r, "pins.yaml", "tenant: contoso", 0644);
+	daemon_rig_mark(r);
+	daemon_rig_put(r, "ca.d/backup-ca.yaml", "backend: local\n", 0644);
+	daemon_rig_put(r, "pins.yaml", "tenant: contoso", 0644);
 	kill(r->pid, SIGHUP);
-	await(r, "fake keyvault: files 2:policy");
-	await(r, "fake connector: stop");
-	await(r, "fake backup-ca: approval-key holds the-approval-key");
-	await(r, "fake connector: hears hello from backup-ca");
-	await(r, "fake connector: hears hello from keyvault");
+	daemon_rig_await(r, "fake keyvault: files 2:policy");
+	daemon_rig_await(r, "fake connector: stop");
+	daemon_rig_await(r, "fake backup-ca: approval-key holds the-approval-key");
+	daemon_rig_await(r, "fake connector: hears hello from backup-ca");
+	daemon_rig_await(r, "fake connector: hears hello from keyvault");
 	assert_null(strstr(cc_blob_text(&r->text) + r->mark, "fake corp-ca: stop"));
 }
 
 static void a_reload_ends_a_runner_whose_ca_is_gone(void **state)
 {
-	struct rig *r = *state;
+	struct daemon_rig *r = *state;
 	char *path = file_join(r->dir, "ca.d/corp-ca.yaml");
 
 	start(r);
 	await_all_ready(r);
-	mark(r);
+	daemon_rig_mark(r);
 	assert_int_equal(unlink(path), 0);
 	command(r, 'R');
-	await(r, "fake corp-ca: stop");
-	await(r, "fake connector: hears hello from keyvault");
-	await(r, "fake keyvault: pids 2");
+	daemon_rig_await(r, "fake corp-ca: stop");
+	daemon_rig_await(r, "fake connector: hears hello from keyvault");
+	daemon_rig_await(r, "fake keyvault: pids 2");
 	free(path);
 }
 
 static void a_runner_whose_settings_changed_is_restarted(void **state)
 {
-	struct rig *r = *state;
+	struct daemon_rig *r = *state;
 
 	start(r);
 	await_all_ready(r);
-	mark(r);
-	put(r, "ca.d/corp-ca.yaml", "backend: local\nsecret: corp-ca.secret\ncrl_validity: 3d\n",
-		0644);
+	daemon_rig_mark(r);
+	daemon_rig_put(r, "ca.d/corp-ca.yaml",
+		"backend: local\nsecret: corp-ca.secret\ncrl_validity: 3d\n", 0644);
 	kill(r->pid, SIGHUP);
-	await(r, "fake corp-ca: stop");
-	await(r, "fake corp-ca: ca-secret holds open-sesame");
-	await(r, "fake connector: hears hello from corp-ca");
+	daemon_rig_await(r, "fake corp-ca: stop");
+	daemon_rig_await(r, "fake corp-ca: ca-secret holds open-sesame");
+	daemon_rig_await(r, "fake connector: hears hello from corp-ca");
 }
 
 static void a_bad_configuration_is_told_and_the_old_one_goes_on(void **state)
 {
-	struct rig *r = *state;
+	struct daemon_rig *r = *state;
 
 	start(r);
 	await_all_ready(r);
-	mark(r);
-	put(r, "ca.d/corp-ca.yaml", "secret: [\n", 0644);
+	daemon_rig_mark(r);
+	daemon_rig_put(r, "ca.d/corp-ca.yaml", "secret: [\n", 0644);
 	kill(r->pid, SIGHUP);
-	await(r, "name=config_refused");
+	daemon_rig_await(r, "name=config_refused");
 	command(r, 'X'); /* everything still works */
-	await(r, "fake connector: hears hello from corp-ca");
+	daemon_rig_await(r, "fake connector: hears hello from corp-ca");
 	assert_null(strstr(cc_blob_text(&r->text) + r->mark, "fake corp-ca: stop"));
 }
 
@@ -655,15 +548,15 @@ static void a_bad_configuration_is_told_and_the_old_one_goes_on(void **state)
 
 static void sigterm_ends_the_connector_first_and_then_all(void **state)
 {
-	struct rig *r = *state;
+	struct daemon_rig *r = *state;
 	const char *connector, *keyvault;
 	char *path = file_join(r->dir, "run/control.sock");
 
 	start(r);
 	await_all_ready(r);
-	mark(r);
+	daemon_rig_mark(r);
 	kill(r->pid, SIGTERM);
-	assert_int_equal(await_exit(r), EXIT_OK);
+	assert_int_equal(daemon_rig_await_end(r), EXIT_OK);
 	connector = strstr(cc_blob_text(&r->text) + r->mark, "fake connector: stop");
 	keyvault = strstr(cc_blob_text(&r->text) + r->mark, "fake keyvault: stop");
 	assert_non_null(connector);
@@ -677,74 +570,71 @@ static void sigterm_ends_the_connector_first_and_then_all(void **state)
 
 static void the_roles_end_when_the_supervisor_is_killed(void **state)
 {
-	struct rig *r = *state;
+	struct daemon_rig *r = *state;
 
 	start(r);
 	await_all_ready(r);
 	kill(r->pid, SIGKILL);
-	while (read_more(r, clock_boottime_ms() + WAIT_MS))
-		continue; /* the pipe ends when the last of them is gone */
-	assert_int_equal(waitpid(r->pid, NULL, 0), r->pid);
-	r->pid = 0;
+	assert_int_equal(daemon_rig_await_end(r), 128);
 }
 
 /* ---- walls ---- */
 
 static void reduced_walls_are_refused_unless_they_are_allowed(void **state)
 {
-	struct rig *r = *state;
+	struct daemon_rig *r = *state;
 
-	put_config(r, "walls: require");
+	daemon_rig_configure(r, "walls: require");
 	start(r);
-	await(r, "walls: reduced: no users are configured");
-	assert_int_equal(await_exit(r), EXIT_CONFIGURATION);
+	daemon_rig_await(r, "walls: reduced: no users are configured");
+	assert_int_equal(daemon_rig_await_end(r), EXIT_CONFIGURATION);
 }
 
 static void reduced_walls_are_told_at_the_start(void **state)
 {
-	struct rig *r = *state;
+	struct daemon_rig *r = *state;
 
 	start(r);
-	await(r, "name=walls_reduced");
-	await(r, "walls reduced, descriptors");
+	daemon_rig_await(r, "name=walls_reduced");
+	daemon_rig_await(r, "walls reduced, descriptors");
 }
 
 static void each_role_has_its_own_user_behind_full_walls(void **state)
 {
-	struct rig *r = *state;
+	struct daemon_rig *r = *state;
 
 	if (geteuid() != 0) {
 		print_message("SKIPPED: full walls need root\n");
 		skip();
 	}
-	put_config(r, "users: {connector: 61001, keyvault: 61002, ca: 61003}");
+	daemon_rig_configure(r, "users: {connector: 61001, keyvault: 61002, ca: 61003}");
 	start(r);
 	await_all_ready(r);
-	await(r, "name=walls_full");
-	await(r, "fake connector: uid 61001, walls full");
-	await(r, "fake keyvault: uid 61002, walls full");
-	await(r, "fake corp-ca: uid 61003, walls full");
+	daemon_rig_await(r, "name=walls_full");
+	daemon_rig_await(r, "fake connector: uid 61001, walls full");
+	daemon_rig_await(r, "fake keyvault: uid 61002, walls full");
+	daemon_rig_await(r, "fake corp-ca: uid 61003, walls full");
 }
 
 static void two_runners_that_share_a_user_are_refused(void **state)
 {
-	struct rig *r = *state;
+	struct daemon_rig *r = *state;
 
-	put(r, "ca.d/backup-ca.yaml", "backend: local\n", 0644);
-	put_config(r, "users: {connector: 61001, keyvault: 61002, ca: 61003}");
+	daemon_rig_put(r, "ca.d/backup-ca.yaml", "backend: local\n", 0644);
+	daemon_rig_configure(r, "users: {connector: 61001, keyvault: 61002, ca: 61003}");
 	start(r);
-	await(r, "backup-ca and corp-ca share one user");
-	assert_int_equal(await_exit(r), EXIT_CONFIGURATION);
+	daemon_rig_await(r, "backup-ca and corp-ca share one user");
+	assert_int_equal(daemon_rig_await_end(r), EXIT_CONFIGURATION);
 }
 
 static void a_missing_configuration_is_an_exit_status_of_its_own(void **state)
 {
-	struct rig *r = *state;
+	struct daemon_rig *r = *state;
 
-	put_config(r, "wals: require");
+	daemon_rig_configure(r, "wals: require");
 	start(r);
-	await(r, "connector.yaml:3:1");
-	assert_int_equal(await_exit(r), EXIT_CONFIGURATION);
+	daemon_rig_await(r, "connector.yaml:3:1");
+	assert_int_equal(daemon_rig_await_end(r), EXIT_CONFIGURATION);
 }
 
 static int dispatch_role(const char *role)

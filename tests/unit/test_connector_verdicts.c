@@ -59,18 +59,18 @@ static void already_done_with_another_certificate_leaves_an_orphan(void **state)
 	assert_int_equal(rig_journal_open(r), 1);
 }
 
-static void already_dead_leaves_an_orphan(void **state)
+static void already_dead_leaves_an_orphan_that_is_kept(void **state)
 {
 	struct rig *r = *state;
 	issue_with_verdict(r, CERTQ__RESULT_VERDICT__RESULT_ALREADY_DEAD);
-	assert_int_equal(RIG_IN(r, ORPHAN), 1);
+	rig_assert_done(r, "job-1", "orphan_kept");
 }
 
-static void cancelled_leaves_an_orphan(void **state)
+static void cancelled_leaves_an_orphan_that_is_kept(void **state)
 {
 	struct rig *r = *state;
 	issue_with_verdict(r, CERTQ__RESULT_VERDICT__RESULT_CANCELLED);
-	assert_int_equal(RIG_IN(r, ORPHAN), 1);
+	rig_assert_done(r, "job-1", "orphan_kept");
 }
 
 static void a_rewrap_that_is_not_wanted_is_dropped(void **state)
@@ -89,6 +89,14 @@ static void a_stale_failure_is_dropped_and_its_claim_settled(void **state)
 	assert_int_equal(
 		RIG_LAST(r, SETTLE)->settle->outcome, CERTQ__SETTLEMENT__SETTLE_NOT_ISSUED);
 	rig_assert_done(r, "job-1", "not_issued");
+}
+
+static void a_stale_failure_that_leaves_a_certificate_leaves_an_orphan(void **state)
+{
+	struct rig *r = *state;
+	r->finish_status = VAULT__VAULT_STATUS__VAULT_REFUSED;
+	issue_with_verdict(r, CERTQ__RESULT_VERDICT__RESULT_STALE_EPOCH);
+	assert_int_equal(RIG_IN(r, ORPHAN), 1);
 }
 
 static void a_success_is_never_stale(void **state)
@@ -124,7 +132,7 @@ static void an_unknown_attempt_is_held_too(void **state)
 	assert_int_equal(RIG_SENT(r, RESULT), 1);
 }
 
-static void an_unknown_job_is_an_orphan_after_seven_days(void **state)
+static void an_unknown_job_is_reported_after_seven_days(void **state)
 {
 	struct rig *r = *state;
 	issue_with_verdict(r, CERTQ__RESULT_VERDICT__RESULT_UNKNOWN_JOB);
@@ -132,7 +140,8 @@ static void an_unknown_job_is_an_orphan_after_seven_days(void **state)
 	rig_pass(r, 61000);
 	r->generation = 2;
 	rig_restart(r);
-	assert_int_equal(RIG_IN(r, ORPHAN), 1);
+	assert_int_equal(r->orphans, 0);
+	rig_assert_done(r, "job-1", "orphan_kept");
 }
 
 static void retry_later_sends_the_same_bytes_later(void **state)
@@ -262,7 +271,7 @@ static void a_claimed_job_that_is_gone_and_rejected_is_settled_not_issued(void *
 	rig_assert_done(r, "job-1", "not_issued");
 }
 
-static void a_pending_job_that_is_gone_is_kept(void **state)
+static void a_pending_job_that_is_gone_is_withdrawn_and_settled(void **state)
 {
 	struct rig *r = *state;
 	r->runners[0].submit = CA__CA_RESULT__CA_PENDING;
@@ -270,8 +279,11 @@ static void a_pending_job_that_is_gone_is_kept(void **state)
 	rig_turn(r);
 	rig_gone(r, "job-1", CERTQ__JOB_VERDICT__VERDICT_CANCELLED);
 	rig_turn(r);
-	assert_int_equal(flow_unsettled_count(r->flow), 1);
-	assert_int_equal(rig_journal_open(r), 1);
+	assert_int_equal(r->runners[0].withdrawn, 1);
+	assert_int_equal(r->last_op, VAULT__ORDER_OP__ORDER_WITHDRAW);
+	assert_int_equal(
+		RIG_LAST(r, SETTLE)->settle->outcome, CERTQ__SETTLEMENT__SETTLE_NOT_ISSUED);
+	rig_assert_done(r, "job-1", "not_issued");
 }
 
 /* ---- twice ---- */
@@ -347,12 +359,13 @@ static void a_kept_job_that_comes_again_asks_the_ca_first(void **state)
 	rig_turn(r);
 	r->held_verdict = CERTQ__JOB_VERDICT__VERDICT_LOST;
 	r->runners[0].silent = false;
+	r->runners[0].find = CA__CA_RESULT__CA_NOT_SENT;
 	rig_restart(r);
 	assert_int_equal(flow_unsettled_count(r->flow), 1);
 	r->runners[0].find = CA__CA_RESULT__CA_ISSUED;
 	rig_cloud_job(r, (struct rig_job){.name = "job-1", .epoch = 2});
 	rig_turn(r);
-	assert_int_equal(r->runners[0].found, 1);
+	assert_int_equal(r->runners[0].found, 2);
 	assert_int_equal(r->runners[0].submitted, 1);
 	rig_assert_done(r, "job-1", "issue");
 }
@@ -366,6 +379,36 @@ static void a_claim_of_our_own_that_was_taken_over_is_asked_about_first(void **s
 	assert_int_equal(r->runners[0].submitted + r->runners[0].found, 0);
 	assert_int_equal(r->runners[1].found, 1);
 	assert_int_equal(r->runners[1].submitted, 0);
+	rig_assert_done(r, "job-1", "issue");
+}
+
+static void anothers_claim_is_asked_about_before_anything_of_our_own(void **state)
+{
+	struct rig *r = *state;
+	r->runners[1].find = CA__CA_RESULT__CA_NOT_SENT;
+	rig_cloud_job(r, (struct rig_job){.name = "job-1", .other_prior = true});
+	rig_turn(r);
+	assert_int_equal(r->begun, 1);
+	assert_true(r->runners[1].found >= 1);
+	assert_int_equal(RIG_SENT(r, CLAIMS), 0);
+	assert_int_equal(rig_journal_open(r), 0);
+	r->runners[1].find = CA__CA_RESULT__CA_ISSUED;
+	rig_pass(r, 15000);
+	assert_int_equal(r->begun, 1);
+	assert_int_equal(RIG_SENT(r, CLAIMS), 1);
+	assert_int_equal(r->runners[0].submitted, 1);
+	rig_assert_done(r, "job-1", "issue");
+}
+
+static void a_ca_that_does_not_answer_about_anothers_claim_does_not_hold_the_job_for_ever(
+	void **state)
+{
+	struct rig *r = *state;
+	r->runners[1].find = CA__CA_RESULT__CA_UNKNOWN;
+	rig_cloud_job(r, (struct rig_job){.name = "job-1", .other_prior = true});
+	rig_turn(r);
+	rig_pass(r, 120000);
+	assert_int_equal(r->runners[1].found, 6);
 	rig_assert_done(r, "job-1", "issue");
 }
 
@@ -395,7 +438,100 @@ static void a_certificate_for_another_key_fails_the_job_and_is_nobodys_orphan(vo
 	assert_int_equal(result->settle, CERTQ__SETTLEMENT__SETTLE_IN_DOUBT);
 	assert_int_equal(r->finished, 0);
 	assert_int_equal(RIG_IN(r, ORPHAN), 0);
+	rig_assert_done(r, "job-1", "in_doubt");
+}
+
+/* ---- a CA that takes us for somebody else ---- */
+
+static void a_ca_with_a_certificate_for_another_key_gets_no_new_requests(void **state)
+{
+	struct rig *r = *state;
+	r->runners[0].signs = &r->other_ca;
+	rig_issue(r, "job-1");
+	rig_turn(r);
+	r->runners[0].signs = &r->ca;
+	rig_restart(r); /* it is on disk */
+	rig_issue(r, "job-2");
+	rig_turn(r);
+	assert_int_equal(r->runners[0].submitted, 1);
+	assert_int_equal(r->runners[1].submitted, 1);
+	rig_assert_done(r, "job-2", "issue");
+}
+
+static void a_job_for_suspended_cas_only_is_given_back(void **state)
+{
+	struct rig *r = *state;
+	r->runners[0].signs = r->runners[1].signs = &r->other_ca;
+	rig_issue(r, "job-1");
+	rig_issue(r, "job-2");
+	rig_turn(r);
+	rig_issue(r, "job-3");
+	rig_turn(r);
+	rig_issue(r, "job-4");
+	rig_turn(r);
+	assert_int_equal(RIG_LAST(r, NACK)->nack->reason, CERTQ__NACK_REASON__NACK_CA_UNREACHABLE);
+}
+
+static void an_operator_lets_a_suspended_ca_be_asked_again(void **state)
+{
+	struct rig *r = *state;
+	r->runners[0].signs = &r->other_ca;
+	rig_issue(r, "job-1");
+	rig_turn(r);
+	r->runners[0].signs = &r->ca;
+	assert_int_equal(flow_resume_ca(r->flow, cc_view_text("ca-two")), CC_NOT_FOUND);
+	assert_int_equal(flow_resume_ca(r->flow, cc_view_text("ca-one")), CC_OK);
+	rig_turn(r);
+	rig_issue(r, "job-2");
+	rig_turn(r);
+	assert_int_equal(r->runners[0].submitted, 2);
+	assert_int_equal(flow_resume_ca(r->flow, cc_view_text("ca-one")), CC_NOT_FOUND);
+}
+
+/* Somebody else's certificate is found, and the job comes again before the queue has heard of it. */
+static void anothers_certificate_is_forgotten_when_the_job_comes_again(void **state)
+{
+	struct rig *r = *state;
+	r->runners[0].silent = true;
+	rig_issue(r, "job-1");
+	rig_turn(r);
+	r->runners[0].silent = false;
+	r->runners[0].find = CA__CA_RESULT__CA_ISSUED;
+	r->runners[0].signs = &r->other_ca;
+	r->held_verdict = CERTQ__JOB_VERDICT__VERDICT_LOST;
+	r->settle_verdict = CERTQ__SETTLE_VERDICT__SETTLE_ACK_RETRY_LATER;
+	rig_restart(r);
+	assert_int_equal(RIG_IN(r, SETTLING), 1);
+	assert_non_null(RIG_LAST(r, SETTLE)->settle->certificate);
+	r->settle_verdict = CERTQ__SETTLE_VERDICT__SETTLE_ACK_OK;
+	r->runners[0].find = CA__CA_RESULT__CA_NOT_ISSUED;
+	r->runners[1].submit = CA__CA_RESULT__CA_REJECTED;
+	rig_cloud_job(r, (struct rig_job){.name = "job-1", .epoch = 2});
+	rig_turn(r);
+	const Certq__Result *result = RIG_LAST(r, RESULT)->result;
+	assert_int_equal(result->epoch, 2);
+	assert_null(result->certificate);
+	assert_int_equal(result->settle, CERTQ__SETTLEMENT__SETTLE_NOT_ISSUED);
+	assert_int_equal(RIG_IN(r, ORPHAN), 0);
 	rig_assert_done(r, "job-1", "failed");
+}
+
+static void an_adopted_journal_has_a_new_id_and_no_nonce(void **state)
+{
+	struct rig *r = *state;
+	uint8_t journal[16];
+	memcpy(journal, RIG_LAST(r, HELLO)->hello->journal_id.data, 16);
+	assert_int_equal(flow_adopt(r->flow), CC_OK);
+	rig_turn(r);
+	rig_pass(r, 15000);
+	const Certq__Hello *hello = RIG_LAST(r, HELLO)->hello;
+	assert_int_equal(RIG_SENT(r, HELLO), 2);
+	assert_int_equal(hello->resume_nonce.len, 0);
+	assert_memory_not_equal(hello->journal_id.data, journal, 16);
+	memcpy(journal, hello->journal_id.data, 16);
+	rig_restart(r);
+	assert_memory_equal(RIG_LAST(r, HELLO)->hello->journal_id.data, journal, 16);
+	assert_int_equal(RIG_LAST(r, HELLO)->hello->resume_nonce.len, 16);
 }
 
 int main(void)
@@ -405,14 +541,15 @@ int main(void)
 		RIG_TEST(duplicate_same_ends_the_job),
 		RIG_TEST(already_done_with_our_certificate_ends_the_job),
 		RIG_TEST(already_done_with_another_certificate_leaves_an_orphan),
-		RIG_TEST(already_dead_leaves_an_orphan),
-		RIG_TEST(cancelled_leaves_an_orphan),
+		RIG_TEST(already_dead_leaves_an_orphan_that_is_kept),
+		RIG_TEST(cancelled_leaves_an_orphan_that_is_kept),
 		RIG_TEST(a_rewrap_that_is_not_wanted_is_dropped),
 		RIG_TEST(a_stale_failure_is_dropped_and_its_claim_settled),
+		RIG_TEST(a_stale_failure_that_leaves_a_certificate_leaves_an_orphan),
 		RIG_TEST(a_success_is_never_stale),
 		RIG_TEST(an_unknown_job_is_held_and_offered_to_a_new_generation),
 		RIG_TEST(an_unknown_attempt_is_held_too),
-		RIG_TEST(an_unknown_job_is_an_orphan_after_seven_days),
+		RIG_TEST(an_unknown_job_is_reported_after_seven_days),
 		RIG_TEST(retry_later_sends_the_same_bytes_later),
 		RIG_TEST(an_invalid_result_is_kept_and_tried_again),
 		RIG_TEST(a_lost_claim_of_this_life_is_settled_not_issued),
@@ -421,13 +558,21 @@ int main(void)
 		RIG_TEST(a_received_job_that_is_gone_is_dropped),
 		RIG_TEST(a_claimed_job_that_is_gone_waits_for_the_call_and_sends_a_late_result),
 		RIG_TEST(a_claimed_job_that_is_gone_and_rejected_is_settled_not_issued),
-		RIG_TEST(a_pending_job_that_is_gone_is_kept),
+		RIG_TEST(a_pending_job_that_is_gone_is_withdrawn_and_settled),
 		RIG_TEST(a_job_that_was_done_is_answered_from_the_journal),
 		RIG_TEST(a_job_whose_result_is_gone_fails_and_is_not_issued_again),
 		RIG_TEST(a_failed_job_may_run_again),
 		RIG_TEST(a_job_that_comes_again_before_its_claim_is_claimed_under_the_new_epoch),
 		RIG_TEST(a_kept_job_that_comes_again_asks_the_ca_first),
 		RIG_TEST(a_claim_of_our_own_that_was_taken_over_is_asked_about_first),
+		RIG_TEST(a_ca_with_a_certificate_for_another_key_gets_no_new_requests),
+		RIG_TEST(a_job_for_suspended_cas_only_is_given_back),
+		RIG_TEST(an_operator_lets_a_suspended_ca_be_asked_again),
+		RIG_TEST(anothers_certificate_is_forgotten_when_the_job_comes_again),
+		RIG_TEST(an_adopted_journal_has_a_new_id_and_no_nonce),
+		RIG_TEST(anothers_claim_is_asked_about_before_anything_of_our_own),
+		RIG_TEST(
+			a_ca_that_does_not_answer_about_anothers_claim_does_not_hold_the_job_for_ever),
 		RIG_TEST(a_failure_that_leaves_a_certificate_leaves_an_orphan),
 		RIG_TEST(a_certificate_for_another_key_fails_the_job_and_is_nobodys_orphan),
 	};

@@ -10,13 +10,19 @@
 
 #include "base/file.h"
 #include "base/lws_loop.h"
+#include "connector/dialer.h"
 #include "connector/wss.h"
 #include <libwebsockets.h>
+#include <netinet/in.h>
 #include <openssl/pem.h>
+#include <openssl/ssl.h>
 #include <openssl/x509v3.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 enum { LIMIT_MS = 10000, BIG = 200 * 1024 };
@@ -32,6 +38,7 @@ struct bench {
 	char dir[64];
 	struct authority ca, evil;
 	struct identity id;
+	char *more[1]; /* another address of the queue */
 	struct wire *wire;
 	struct lws_vhost *server;
 	/* server */
@@ -259,12 +266,21 @@ static void run(struct bench *b)
 	loop_run(b->loop);
 }
 
+static void open_wire(struct bench *b)
+{
+	struct proxy *proxy = NULL;
+	assert_int_equal(proxy_new(NULL, -1, -1, &proxy), CC_OK);
+	assert_int_equal(
+		wss_new(b->loop, &b->id, &proxy, b->more, b->more[0] != NULL ? 1 : 0, &b->wire),
+		CC_OK);
+}
+
 static void dial(struct bench *b)
 {
 	static const struct wire_events events = {
 		.opened = on_opened, .message = on_message, .closed = on_closed};
 	if (b->wire == NULL)
-		assert_int_equal(wss_new(b->loop, &b->id, &b->wire), CC_OK);
+		open_wire(b);
 	b->opened = b->closed = false;
 	b->inside = true;
 	b->wire->ops->connect(b->wire, &events, b);
@@ -318,6 +334,7 @@ static int teardown(void **state)
 	EVP_PKEY_free(b->ca.key);
 	X509_free(b->evil.cert);
 	EVP_PKEY_free(b->evil.key);
+	free(b->more[0]);
 	free(b->id.host);
 	free(b->id.chain_path);
 	free(b->id.key_path);
@@ -349,7 +366,8 @@ static void a_server_of_another_ca_is_not_believed(void **state)
 	dial(b);
 	assert_false(b->opened);
 	assert_true(b->closed);
-	assert_int_equal(cc_err_category(b->why), CC_CAT_REJECTED);
+	assert_int_equal(b->why, CC_TLS_INTERCEPTED);
+	assert_non_null(strstr(b->detail, "issued by CN=another CA"));
 	assert_non_null(strstr(b->detail, "unable to get local issuer certificate"));
 }
 
@@ -360,7 +378,35 @@ static void a_server_with_another_name_is_not_believed(void **state)
 	serve(b, &b->ca, "DNS:elsewhere");
 	dial(b);
 	assert_false(b->opened);
+	assert_int_equal(b->why, CC_TLS_NAME);
 	assert_non_null(strstr(b->detail, "IP address mismatch"));
+}
+
+/* The name is a number of IPv6 and the place to dial another one. */
+static void dial_for_a_number_of_ipv6(struct bench *b, const char *name, const char *san)
+{
+	identify(b, &b->ca);
+	free(b->id.host);
+	b->id.host = cc_strdup(name);
+	serve(b, &b->ca, san);
+	b->more[0] = cc_asprintf("127.0.0.1:%u", (unsigned)b->id.port);
+	b->id.port = 1;
+	dial(b);
+}
+
+static void a_number_of_ipv6_is_a_name_that_is_checked(void **state)
+{
+	struct bench *b = *state;
+	dial_for_a_number_of_ipv6(b, "::1", "DNS:elsewhere");
+	assert_false(b->opened);
+	assert_true(b->closed);
+}
+
+static void a_server_with_the_number_of_ipv6_is_believed(void **state)
+{
+	struct bench *b = *state;
+	dial_for_a_number_of_ipv6(b, "2001:db8::7", "IP:2001:db8::7");
+	assert_true(b->opened);
 }
 
 static void a_client_that_the_server_does_not_take_hears_of_it_once(void **state)
@@ -371,6 +417,7 @@ static void a_client_that_the_server_does_not_take_hears_of_it_once(void **state
 	dial(b);
 	assert_false(b->server_open);
 	assert_true(b->closed);
+	assert_int_equal(b->why, CC_CLIENT_CERTIFICATE);
 }
 
 static void a_port_that_nobody_listens_on_is_told_once_and_can_be_dialled_again(void **state)
@@ -383,9 +430,121 @@ static void a_port_that_nobody_listens_on_is_told_once_and_can_be_dialled_again(
 	assert_int_equal(b->why, CC_UNREACHABLE);
 	dial(b);
 	assert_true(b->closed);
+	wss_free(b->wire);
+	b->wire = NULL;
 	serve(b, &b->ca, "IP:127.0.0.1");
 	dial(b);
 	assert_true(b->opened);
+}
+
+static void another_address_is_dialled_when_the_first_fails(void **state)
+{
+	struct bench *b = *state;
+	identify(b, &b->ca);
+	serve(b, &b->ca, "IP:127.0.0.1");
+	b->more[0] = cc_asprintf("127.0.0.1:%u", b->id.port);
+	b->id.port = 1;
+	dial(b);
+	assert_true(b->opened);
+	/* a connection that lived shortly did not work, so the first one's turn is next, and it fails */
+	b->wire->ops->close(b->wire, WIRE_CLOSE_NORMAL);
+	while (!b->closed)
+		run(b);
+	dial(b);
+	assert_true(b->opened);
+}
+
+static void of_two_failures_the_one_that_may_pass_is_told(void **state)
+{
+	struct bench *b = *state;
+	identify(b, &b->ca);
+	serve(b, &b->evil, "IP:127.0.0.1");
+	b->more[0] = cc_strdup("wss://127.0.0.1:1");
+	dial(b);
+	assert_true(b->closed);
+	assert_int_equal(b->why, CC_UNREACHABLE);
+	assert_non_null(strstr(b->detail, "127.0.0.1 port 1"));
+}
+
+static void a_dial_can_be_given_up_at_once(void **state)
+{
+	struct bench *b = *state;
+	static const struct wire_events events = {
+		.opened = on_opened, .message = on_message, .closed = on_closed};
+	identify(b, &b->ca);
+	serve(b, &b->ca, "IP:127.0.0.1");
+	open_wire(b);
+	b->inside = true;
+	b->wire->ops->connect(b->wire, &events, b);
+	b->wire->ops->close(b->wire, WIRE_CLOSE_NORMAL);
+	b->inside = false;
+	run(b);
+	assert_true(b->closed);
+	assert_int_equal(b->why, CC_CLOSED);
+	dial(b);
+	assert_true(b->opened);
+}
+
+struct mute_server {
+	SSL_CTX *ctx;
+	int listener;
+	struct loop_wake *asked;
+};
+
+static void *serve_mutely(void *arg)
+{
+	struct mute_server *m = arg;
+	SSL *tls = SSL_new(m->ctx);
+	char request[4096];
+	int fd = accept(m->listener, NULL, NULL);
+	SSL_set_fd(tls, fd);
+	if (SSL_accept(tls) == 1 && SSL_read(tls, request, sizeof request) > 0)
+		loop_wake_up(m->asked);
+	while (SSL_read(tls, request, sizeof request) > 0)
+		;
+	SSL_free(tls);
+	close(fd);
+	return NULL;
+}
+
+static void give_up(void *arg)
+{
+	struct bench *b = arg;
+	b->wire->ops->close(b->wire, WIRE_CLOSE_NORMAL);
+}
+
+/* lws tells of such an end by nothing that names it. */
+static void a_dial_whose_upgrade_is_not_answered_can_be_given_up(void **state)
+{
+	struct bench *b = *state;
+	struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t size = sizeof at;
+	struct mute_server m = {.ctx = SSL_CTX_new(TLS_server_method())};
+	char *cert = NULL, *key = NULL;
+	pthread_t thread;
+	identify(b, &b->ca);
+	write_pair(b, &b->ca, "server", "IP:127.0.0.1", &cert, &key);
+	assert_int_equal(SSL_CTX_use_certificate_file(m.ctx, cert, SSL_FILETYPE_PEM), 1);
+	assert_int_equal(SSL_CTX_use_PrivateKey_file(m.ctx, key, SSL_FILETYPE_PEM), 1);
+	m.listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(bind(m.listener, (struct sockaddr *)&at, sizeof at), 0);
+	assert_int_equal(listen(m.listener, 1), 0);
+	assert_int_equal(getsockname(m.listener, (struct sockaddr *)&at, &size), 0);
+	b->id.port = ntohs(at.sin_port);
+	assert_int_equal(loop_wake_new(b->loop, give_up, b, &m.asked), CC_OK);
+	assert_int_equal(pthread_create(&thread, NULL, serve_mutely, &m), 0);
+	dial(b);
+	assert_false(b->opened);
+	assert_true(b->closed);
+	assert_non_null(strstr(b->detail, "before an answer"));
+	wss_free(b->wire); /* the server waits for the end */
+	b->wire = NULL;
+	pthread_join(thread, NULL);
+	loop_wake_free(m.asked);
+	SSL_CTX_free(m.ctx);
+	close(m.listener);
+	free(cert);
+	free(key);
 }
 
 static void a_large_message_goes_out_in_fragments(void **state)
@@ -427,6 +586,152 @@ static void a_message_over_the_limit_ends_the_connection(void **state)
 	run(b);
 	assert_true(b->closed);
 	assert_int_equal(b->messages, 0);
+}
+
+/* ---- a peer that goes on after it was refused ---- */
+
+enum { FLOOD = 4 * 1024 * 1024, GROWTH_MAX = 16 * 1024 * 1024 };
+
+struct flooder {
+	SSL_CTX *ctx;
+	int listener;
+	size_t claimed;  /* size of the message in its frame's header */
+	unsigned status; /* of the close that came back; 0: none */
+};
+
+static size_t resident_bytes(void)
+{
+	unsigned long all = 0, resident = 0;
+	FILE *f = fopen("/proc/self/statm", "re");
+
+	assert_non_null(f);
+	assert_int_equal(fscanf(f, "%lu %lu", &all, &resident), 2);
+	fclose(f);
+	return (size_t)resident * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+/* RFC 6455 section 4.2.2 */
+static void answer_upgrade(SSL *tls, const char *request)
+{
+	static const char header[] = "sec-websocket-key: ";
+	const char *key = strcasestr(request, header);
+	unsigned char digest[EVP_MAX_MD_SIZE];
+	char accept[64] = "";
+	char *text = key == NULL ? NULL
+				 : cc_asprintf("%.24s258EAFA5-E914-47DA-95CA-C5AB0DC85B11",
+					   key + sizeof header - 1);
+	char *answer;
+
+	if (text == NULL)
+		return;
+	EVP_Digest(text, strlen(text), digest, NULL, EVP_sha1(), NULL);
+	EVP_EncodeBlock((unsigned char *)accept, digest, 20);
+	answer = cc_asprintf("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
+			     "Connection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n"
+			     "Sec-WebSocket-Protocol: certq.v1\r\n\r\n",
+		accept);
+	SSL_write(tls, answer, (int)strlen(answer));
+	free(answer);
+	free(text);
+}
+
+/* RFC 6455 section 5.2: a short close frame of a client, which is masked. */
+static unsigned close_status(SSL *tls)
+{
+	uint8_t frame[256];
+	int got = 0, n;
+
+	while (got < 8 && (n = SSL_read(tls, frame + got, (int)sizeof frame - got)) > 0)
+		got += n;
+	if (got < 8 || frame[0] != 0x88)
+		return 0;
+	return (unsigned)(frame[6] ^ frame[2]) << 8 | (frame[7] ^ frame[3]);
+}
+
+/* One connection: the upgrade, a message that is too large, and bytes and bytes of it. */
+static void *flood(void *arg)
+{
+	struct flooder *f = arg;
+	static uint8_t bytes[16 * 1024];
+	SSL *tls = SSL_new(f->ctx);
+	uint8_t header[10] = {0x82, 127};
+	char request[4096];
+	int fd = accept(f->listener, NULL, NULL), n;
+
+	SSL_set_fd(tls, fd);
+	if (SSL_accept(tls) == 1 && (n = SSL_read(tls, request, sizeof request - 1)) > 0) {
+		request[n] = '\0';
+		answer_upgrade(tls, request);
+		for (int i = 0; i < 8; i++)
+			header[2 + i] = (uint8_t)((uint64_t)f->claimed >> (56 - 8 * i));
+		SSL_write(tls, header, sizeof header);
+		for (size_t sent = 0; sent < f->claimed; sent += sizeof bytes) {
+			if (SSL_write(tls, bytes, sizeof bytes) <= 0)
+				break;
+		}
+		f->status = close_status(tls);
+	}
+	SSL_free(tls);
+	close(fd);
+	return NULL;
+}
+
+static void flooder_listen(struct bench *b, struct flooder *f)
+{
+	struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t size = sizeof at;
+	char *cert = NULL, *key = NULL;
+
+	write_pair(b, &b->ca, "server", "IP:127.0.0.1", &cert, &key);
+	f->ctx = SSL_CTX_new(TLS_server_method());
+	assert_int_equal(SSL_CTX_use_certificate_file(f->ctx, cert, SSL_FILETYPE_PEM), 1);
+	assert_int_equal(SSL_CTX_use_PrivateKey_file(f->ctx, key, SSL_FILETYPE_PEM), 1);
+	f->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(bind(f->listener, (struct sockaddr *)&at, sizeof at), 0);
+	assert_int_equal(listen(f->listener, 1), 0);
+	assert_int_equal(getsockname(f->listener, (struct sockaddr *)&at, &size), 0);
+	b->id.port = ntohs(at.sin_port);
+	free(cert);
+	free(key);
+}
+
+static void a_flood_behind_a_message_over_the_limit_is_closed_and_costs_no_memory(void **state)
+{
+	struct bench *b = *state;
+	struct flooder f = {.claimed = WIRE_MESSAGE_MAX + FLOOD};
+	pthread_t thread;
+	size_t before;
+
+	signal(SIGPIPE, SIG_IGN); /* the flooder writes to what was closed */
+	identify(b, &b->ca);
+	flooder_listen(b, &f);
+	assert_int_equal(pthread_create(&thread, NULL, flood, &f), 0);
+	before = resident_bytes();
+	dial(b);
+	assert_true(b->opened);
+	while (!b->closed)
+		run(b);
+	assert_int_equal(b->why, CC_TOO_LARGE);
+	assert_int_equal(b->messages, 0);
+	assert_true(resident_bytes() < before + GROWTH_MAX);
+	wss_free(b->wire);
+	b->wire = NULL;
+	pthread_join(thread, NULL);
+	assert_int_equal(f.status, WIRE_CLOSE_TOO_BIG);
+	SSL_CTX_free(f.ctx);
+	close(f.listener);
+	/* the loop serves another connection */
+	free(b->id.chain_path);
+	free(b->id.key_path);
+	free(b->id.queue_ca_path);
+	free(b->id.host);
+	identify(b, &b->ca);
+	serve(b, &b->ca, "IP:127.0.0.1");
+	dial(b);
+	assert_true(b->opened);
+	send_bytes(b, 100);
+	run(b);
+	assert_int_equal(b->server_got, 100);
 }
 
 static void text_ends_the_connection(void **state)
@@ -497,15 +802,29 @@ int main(void)
 		cmocka_unit_test_setup_teardown(
 			a_server_with_another_name_is_not_believed, setup, teardown),
 		cmocka_unit_test_setup_teardown(
+			a_number_of_ipv6_is_a_name_that_is_checked, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			a_server_with_the_number_of_ipv6_is_believed, setup, teardown),
+		cmocka_unit_test_setup_teardown(
 			a_client_that_the_server_does_not_take_hears_of_it_once, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			a_port_that_nobody_listens_on_is_told_once_and_can_be_dialled_again, setup,
 			teardown),
 		cmocka_unit_test_setup_teardown(
 			a_large_message_goes_out_in_fragments, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			another_address_is_dialled_when_the_first_fails, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			of_two_failures_the_one_that_may_pass_is_told, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_dial_can_be_given_up_at_once, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			a_dial_whose_upgrade_is_not_answered_can_be_given_up, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_large_message_comes_in_whole, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			a_message_over_the_limit_ends_the_connection, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			a_flood_behind_a_message_over_the_limit_is_closed_and_costs_no_memory,
+			setup, teardown),
 		cmocka_unit_test_setup_teardown(text_ends_the_connection, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			what_is_queued_is_written_before_a_close, setup, teardown),
@@ -514,5 +833,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(
 			it_can_be_freed_while_it_is_connected, setup, teardown),
 	};
+	if (dialer_start_library() != CC_OK)
+		return 1;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

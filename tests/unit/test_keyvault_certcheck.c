@@ -353,6 +353,22 @@ static void set_extension(X509 *x, void *arg)
 	X509_EXTENSION_free(ext);
 }
 
+static void set_serial(X509 *x, void *arg)
+{
+	BIGNUM *serial = BN_new();
+
+	assert_non_null(serial);
+	assert_int_equal(BN_set_bit(serial, *(const int *)arg - 1), 1);
+	assert_non_null(BN_to_ASN1_INTEGER(serial, X509_get_serialNumber(x)));
+	BN_free(serial);
+}
+
+static void a_serial_number_of_20_octets_passes_and_of_21_is_refused(void **state)
+{
+	check_changed(*state, set_serial, &(int){160}, NULL);
+	check_changed(*state, set_serial, &(int){161}, "its serial number has 21 octets");
+}
+
 static void a_ca_certificate_is_refused(void **state)
 {
 	const char *pair[] = {"basicConstraints", "critical,CA:TRUE"};
@@ -371,6 +387,70 @@ static void a_template_s_extension_passes(void **state)
 	check_changed(*state, set_extension, name, NULL);
 	check_changed(*state, set_extension, id, NULL);
 	check_changed(*state, set_extension, critical, "critical extension");
+}
+
+/* What the request said, each against what a CA may answer. */
+static void the_template_has_to_be_the_one_that_was_asked_for(void **state)
+{
+	struct rig *rig = *state;
+	const struct names_template asked = {
+		.oid = cc_view_text("1.2.3"), .major = 100, .minor = 3};
+	const struct names_template any_minor = {
+		.oid = cc_view_text("1.2.3"), .major = 100, .minor = -1};
+	const struct names_template no_version = {
+		.oid = cc_view_text("1.2.3"), .major = -1, .minor = -1};
+	const char *user[] = {"1.3.6.1.4.1.311.20.2", "DER:1e080055007300650072"};
+	const char *sequence[] = {user[0], "DER:30060c0455736572"};
+	const char *admin[] = {user[0], "DER:1e0a00410064006d0069006e"};
+	const char *number[] = {user[0], "DER:020101"};
+	const char *same[] = {"1.3.6.1.4.1.311.21.7", "DER:300a06022a03020164020103"};
+	const char *minor[] = {same[0], "DER:300a06022a03020164020104"};
+	const char *major[] = {same[0], "DER:300a06022a03020165020103"};
+	const char *bare[] = {same[0], "DER:300406022a03"};
+	const char *other[] = {same[0], "DER:300a06022a04020164020103"};
+	const char *no_sequence[] = {same[0], "DER:06022a03"};
+
+	rig->rules.template_name = cc_view_text("user");
+	check_changed(rig, NULL, NULL, NULL); /* the CA need not say anything */
+	check_changed(rig, set_extension, user, NULL);
+	check_changed(rig, set_extension, sequence, NULL);
+	check_changed(rig, set_extension, admin, "its template's name");
+	check_changed(rig, set_extension, number, "its template's name");
+	check_changed(rig, set_extension, other, NULL); /* of another kind than what was said */
+	rig->rules.template_name = CC_VIEW_NONE;
+	rig->rules.template_id = &asked;
+	check_changed(rig, NULL, NULL, NULL);
+	check_changed(rig, set_extension, same, NULL);
+	check_changed(rig, set_extension, admin, NULL);
+	check_changed(rig, set_extension, minor, "its template's identifier or version");
+	check_changed(rig, set_extension, major, "its template's identifier or version");
+	check_changed(rig, set_extension, bare, "its template's identifier or version");
+	check_changed(rig, set_extension, other, "its template's identifier or version");
+	check_changed(rig, set_extension, no_sequence, "its template's identifier or version");
+	rig->rules.template_id = &any_minor;
+	check_changed(rig, set_extension, minor, NULL);
+	check_changed(rig, set_extension, major, "its template's identifier or version");
+	rig->rules.template_id = &no_version;
+	check_changed(rig, set_extension, major, NULL);
+	check_changed(rig, set_extension, other, "its template's identifier or version");
+}
+
+static void add_name_twice(X509 *x, void *arg)
+{
+	for (int i = 0; i < 2; i++) {
+		X509_EXTENSION *ext = NULL;
+
+		assert_int_equal(names_template_name(cc_view_text((const char *)arg), &ext), CC_OK);
+		assert_int_equal(X509_add_ext(x, ext, -1), 1);
+		X509_EXTENSION_free(ext);
+	}
+}
+
+static void two_names_of_templates_are_refused(void **state)
+{
+	char user[] = "User";
+
+	check_changed(*state, add_name_twice, user, "two names of templates");
 }
 
 static void no_basic_constraints_pass(void **state)
@@ -589,7 +669,10 @@ int main(void)
 		WITH_RIG(an_extension_twice_is_refused),
 		WITH_RIG(a_ca_certificate_is_refused),
 		WITH_RIG(no_basic_constraints_pass),
+		WITH_RIG(a_serial_number_of_20_octets_passes_and_of_21_is_refused),
 		WITH_RIG(a_template_s_extension_passes),
+		WITH_RIG(the_template_has_to_be_the_one_that_was_asked_for),
+		WITH_RIG(two_names_of_templates_are_refused),
 		WITH_RIG(usages_beyond_the_template_are_refused),
 		WITH_RIG(any_eku_is_refused_even_where_the_template_lists_it),
 		WITH_RIG(a_validity_beyond_the_request_is_refused),

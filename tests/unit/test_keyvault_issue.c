@@ -10,49 +10,17 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
-#include "base/role.h"
 #include "keyvault/certcheck.h"
 #include "keyvault/pfx.h"
 #include "keyvault/sealer.h"
 #include "proto/codec.h"
 #include "proto/job.h"
-#include "tests/support/fixture_vault.h"
+#include "tests/support/vault_rig.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
-
-struct rig {
-	struct fixture_vault v;
-	EVP_PKEY *device;
-	cc_blob spki;
-	struct fixture_job job;
-};
-
-static int rig_new(void **state)
-{
-	struct rig *rig = cc_alloc(sizeof(*rig));
-
-	fixture_vault_prepare(&rig->v, keyvault_role_main);
-	fixture_vault_start(&rig->v);
-	rig->device = fixture_key("ec-p256");
-	rig->spki = fixture_spki(rig->device);
-	fixture_issue(&rig->job, &rig->v.tenant, "job-1", "corp-user", cc_blob_view(&rig->spki));
-	*state = rig;
-	return 0;
-}
-
-static int rig_free(void **state)
-{
-	struct rig *rig = *state;
-
-	fixture_vault_clear(&rig->v);
-	EVP_PKEY_free(rig->device);
-	cc_blob_free(&rig->spki);
-	free(rig);
-	return 0;
-}
 
 static void use_policy(struct rig *rig, const char *line)
 {
@@ -167,7 +135,7 @@ static void check_delivery(struct rig *rig, const Certq__ResultBundle *bundle, c
 				 &password),
 		CC_OK);
 	assert_int_equal(
-		pfx_open(codec_view(bundle->pfx), cc_secret_view(&password), false, &content),
+		pfx_open(codec_view(bundle->pfx), cc_secret_view(&password), NULL, &content),
 		CC_OK);
 	assert_int_equal(X509_check_private_key(content.leaf, content.key), 1);
 	assert_int_equal(sk_X509_num(content.others), 1);
@@ -827,7 +795,6 @@ static void a_fresh_order_names_one_of_the_profiles_cas(void **state)
 
 int main(void)
 {
-#define WITH_RIG(test) cmocka_unit_test_setup_teardown(test, rig_new, rig_free)
 	const struct CMUnitTest tests[] = {
 		WITH_RIG(a_job_is_issued_and_the_device_can_use_what_comes),
 		WITH_RIG(an_rsa_key_and_the_other_seal_work_too),

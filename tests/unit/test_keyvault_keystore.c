@@ -12,6 +12,7 @@
 #include "keyvault/keygen.h"
 #include "keyvault/keystore.h"
 #include "keyvault/sealer.h"
+#include "proto/codec.h"
 #include "proto/dsse.h"
 #include <dirent.h>
 #include <stdio.h>
@@ -337,12 +338,26 @@ static void sizes_that_are_not_taken_make_no_key(void **state)
 	assert_int_equal(keystore_count(rig->ks), 0);
 }
 
+/* The connector and the tool are told of every key in one message. */
+static void more_keys_than_can_be_told_of_are_not_made(void **state)
+{
+	struct rig *rig = *state;
+	uint8_t id[SHA256_SIZE];
+
+	while (keystore_count(rig->ks) < CODEC_REPEATED_MAX)
+		assert_int_equal(keystore_generate(rig->ks, KEYSTORE_RESULT, 0, id), CC_OK);
+	assert_int_equal(keystore_generate(rig->ks, KEYSTORE_RESULT, 0, id), CC_TOO_LARGE);
+	assert_int_equal(reopen(rig), CC_OK);
+	assert_int_equal(keystore_count(rig->ks), CODEC_REPEATED_MAX);
+}
+
 #define WITH_RIG(test) cmocka_unit_test_setup_teardown(test, rig_open, rig_close)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		WITH_RIG(a_new_store_is_empty),
+		WITH_RIG(more_keys_than_can_be_told_of_are_not_made),
 		WITH_RIG(a_key_is_named_by_its_spki),
 		WITH_RIG(keys_come_back_after_a_restart),
 		WITH_RIG(the_newest_key_is_the_current_one_and_older_ones_stay),

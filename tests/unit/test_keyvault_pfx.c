@@ -68,7 +68,7 @@ static cc_blob pack(Certq__PfxProfile profile, uint32_t iterations)
 static cc_err open_with(cc_view pfx, cc_view password)
 {
 	struct pfx_content content = {0};
-	cc_err err = pfx_open(pfx, password, false, &content);
+	cc_err err = pfx_open(pfx, password, NULL, &content);
 
 	pfx_content_clear(&content);
 	return err;
@@ -112,8 +112,7 @@ static void opens_as_packed(Certq__PfxProfile profile)
 	struct pfx_content content = {0};
 
 	assert_int_equal(
-		pfx_open(cc_blob_view(&pfx), cc_secret_view(&rig.password), false, &content),
-		CC_OK);
+		pfx_open(cc_blob_view(&pfx), cc_secret_view(&rig.password), NULL, &content), CC_OK);
 	assert_int_equal(EVP_PKEY_eq(content.key, rig.key), 1);
 	assert_int_equal(X509_cmp(content.leaf, rig.leaf), 0);
 	assert_int_equal(sk_X509_num(content.others), 1);
@@ -464,13 +463,16 @@ static cc_blob legacy_file(void)
 static void rc2_is_read_only_where_it_was_asked_for(void **state)
 {
 	cc_blob pfx = legacy_file();
+	struct pfx_legacy *legacy = NULL;
 	struct pfx_content content = {0};
 
 	(void)state;
 	assert_int_equal(pfx_inspect(cc_blob_view(&pfx), NULL), CC_OK);
 	assert_int_equal(open_with(cc_blob_view(&pfx), cc_view_text("pw")), CC_NOT_SUPPORTED);
-	assert_int_equal(pfx_open(cc_blob_view(&pfx), cc_view_text("pw"), true, &content), CC_OK);
+	assert_int_equal(pfx_legacy_load(&legacy), CC_OK);
+	assert_int_equal(pfx_open(cc_blob_view(&pfx), cc_view_text("pw"), legacy, &content), CC_OK);
 	assert_int_equal(EVP_PKEY_eq(content.key, rig.key), 1);
+	pfx_legacy_free(legacy);
 	pfx_content_clear(&content);
 	cc_blob_free(&pfx);
 }

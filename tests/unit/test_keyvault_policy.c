@@ -15,7 +15,7 @@
 #include <string.h>
 
 struct rig {
-	struct policy *policy;
+	struct policy *policy, *other;
 	struct fixture_tenant tenant;
 	cc_blob spki;
 	struct fixture_job job;
@@ -50,6 +50,7 @@ static int rig_free(void **state)
 	struct rig *rig = *state;
 
 	policy_free(rig->policy);
+	policy_free(rig->other);
 	fixture_tenant_clear(&rig->tenant);
 	cc_blob_free(&rig->spki);
 	free(rig);
@@ -259,6 +260,30 @@ static void a_uri_is_allowed_by_its_beginning_or_as_a_whole(void **state)
 	judge_name(rig, CERTQ__ALT_TYPE__ALT_IP, "10.0.0.1", CC_DENIED);
 }
 
+static void a_uri_that_leads_out_of_its_beginning_is_denied(void **state)
+{
+	static const char *const away[] = {"https://contoso.com/users/../admins",
+		"https://contoso.com/users/..", "https://contoso.com/users/./../admins",
+		"https://contoso.com/users/%2e%2E/admins", "https://contoso.com/users/.%2e/admins",
+		"https://contoso.com/users/x%2f..%2fadmins",
+		"https://contoso.com/users/..%5Cadmins", "https://contoso.com/users/..?a",
+		"https://contoso.com/users/..#a", "https://shop.contoso.com:x@contoso.example/",
+		"https://shop.contoso.com:443@contoso.example"};
+	static const char *const within[] = {"https://contoso.com/users/a..b/...",
+		"https://contoso.com/users/a?b=/../c",
+		"https://contoso.com/users/alice@contoso.com", "https://shop.contoso.com:8443/a"};
+	const Certq__AltType uri = CERTQ__ALT_TYPE__ALT_URI;
+	struct rig *rig = *state;
+
+	assert_int_equal(use_profile(rig, "san: {uri: ['https://contoso.com/users/', "
+					  "'https://shop.contoso.com:']}"),
+		CC_OK);
+	for (size_t i = 0; i < sizeof(away) / sizeof(away[0]); i++)
+		judge_name(rig, uri, away[i], CC_DENIED);
+	for (size_t i = 0; i < sizeof(within) / sizeof(within[0]); i++)
+		judge_name(rig, uri, within[i], CC_OK);
+}
+
 static void an_address_is_allowed_by_its_network(void **state)
 {
 	const Certq__AltType ip = CERTQ__ALT_TYPE__ALT_IP;
@@ -360,6 +385,36 @@ static void an_address_in_the_subject_is_under_the_same_rule(void **state)
 	assert_int_equal(judge(rig), CC_OK);
 }
 
+/* OpenSSL's X509_check_host and others take it where there is no DNS name. */
+static void a_common_name_for_servers_is_under_the_rule_for_dns_names(void **state)
+{
+	static const char *const denied[] = {"CN=www.contoso.example", "CN=*.corp.contoso.com",
+		"CN=www.contoso.example.", "CN=alice,CN=www.contoso.example", "CN=10.2.0.1",
+		"OU=a+CN=www.contoso.example", "2.5.4.3=www.contoso.example",
+		"CN=#1e0a0077002e00650078002e", "CN=b\xc3\xbc.example"};
+	static const char *const allowed[] = {"CN=www.corp.contoso.com", "CN=10.1.0.1", "CN=alice",
+		"CN=Dr. Alice Smith", "CN=alice@contoso.com", "O=contoso.example"};
+	struct rig *rig = *state;
+
+	assert_int_equal(parse("ca_profiles: {corp-user: {cas: [corp-ca], template: t, key_types: "
+			       "[ec-p256], eku: [1.3.6.1.5.5.7.3.1], key_usage: "
+			       "[digitalSignature], max_validity: 365d, san: {email: "
+			       "[contoso.com], dns: [corp.contoso.com], ip: [10.1.0.0/16]}}}",
+				 &rig->other),
+		CC_OK);
+	for (size_t i = 0; i < sizeof(denied) / sizeof(denied[0]); i++) {
+		rig->job.issue.subject = codec_text(denied[i]);
+		if (policy_judge_issue(rig->other, &rig->job.issue, &rig->plan) != CC_DENIED)
+			fail_msg("%s", denied[i]);
+		assert_int_equal(judge(rig), CC_OK); /* for clients only */
+	}
+	for (size_t i = 0; i < sizeof(allowed) / sizeof(allowed[0]); i++) {
+		rig->job.issue.subject = codec_text(allowed[i]);
+		if (policy_judge_issue(rig->other, &rig->job.issue, &rig->plan) != CC_OK)
+			fail_msg("%s", allowed[i]);
+	}
+}
+
 static void privileged_rids_are_denied(void **state)
 {
 	static const char *const sids[] = {"S-1-5-21-1-2-3-500", "S-1-5-21-1-2-3-512",
@@ -396,6 +451,40 @@ static void a_seal_or_pfx_form_that_is_not_listed_is_denied(void **state)
 	rig->job.device_key.seal = CERTQ__SEAL__SEAL_UNSPECIFIED;
 	rig->job.issue.pfx_profile = CERTQ__PFX_PROFILE__PFX_COMPAT;
 	judge_says_no(rig);
+}
+
+#define WINDOWS_PROFILE                                                                            \
+	"ca_profiles: {corp-user: {cas: [a], template: t, key_types: [ec-p256], eku: [], "         \
+	"key_usage: [digitalSignature], max_validity: 1d, san: {email: [contoso.com]}, "
+
+/* PKCS#1 v1.5 is never the default, and never without the form that it is for. */
+static void the_form_windows_and_its_key_transport_are_the_profile_s(void **state)
+{
+	struct rig *rig = *state;
+
+	policy_free(rig->policy);
+	rig->policy = NULL;
+	assert_int_equal(parse(WINDOWS_PROFILE "seal: windows}}", &rig->policy), CC_OK);
+	assert_int_equal(judge(rig), CC_OK);
+	assert_int_equal(rig->plan.seal, CERTQ__SEAL__SEAL_WINDOWS);
+	assert_false(rig->plan.windows_pkcs1);
+	policy_free(rig->policy);
+	rig->policy = NULL;
+	assert_int_equal(parse(WINDOWS_PROFILE "seals: [cms-auth, windows], "
+					       "windows_key_transport: pkcs1}}",
+				 &rig->policy),
+		CC_OK);
+	assert_int_equal(judge(rig), CC_OK);
+	assert_int_equal(rig->plan.seal, CERTQ__SEAL__SEAL_CMS_AUTH);
+	assert_true(rig->plan.windows_pkcs1);
+	assert_false(policy_rewrap_pkcs1(rig->policy));
+	policy_free(rig->policy);
+	rig->policy = NULL;
+	assert_int_equal(parse("rewrap: {purposes: [smimeEncryption], seals: [windows], "
+			       "windows_key_transport: pkcs1}",
+				 &rig->policy),
+		CC_OK);
+	assert_true(policy_rewrap_pkcs1(rig->policy));
 }
 
 static void a_job_that_lives_too_long_is_denied(void **state)
@@ -458,6 +547,26 @@ static void revocations_are_of_our_own_unless_the_file_says_otherwise(void **sta
 
 /* ---- the file ---- */
 
+/* The connector is told of every profile in one message; a list that does not fit would end each conversation. */
+static void more_profiles_than_can_be_told_of_are_refused(void **state)
+{
+	cc_blob text = CC_BLOB_NONE;
+	struct policy *policy = NULL;
+
+	(void)state;
+	cc_blob_printf(&text, "ca_profiles: {");
+	for (unsigned i = 0; i < 257; i++)
+		cc_blob_printf(&text,
+			"%sp%u: {cas: [a], template: t, key_types: [ec-p256], eku: [], key_usage: "
+			"[digitalSignature], max_validity: 1d}",
+			i == 0 ? "" : ", ", i);
+	cc_blob_printf(&text, "}");
+	assert_int_not_equal(parse(cc_blob_text(&text), &policy), CC_OK);
+	assert_non_null(strstr(cc_err_detail(CC_CONFIG), "257"));
+	assert_null(policy);
+	cc_blob_free(&text);
+}
+
 static void mistakes_are_named_with_their_place(void **state)
 {
 	static const char *const lines[] = {
@@ -484,6 +593,11 @@ static void mistakes_are_named_with_their_place(void **state)
 		"ca_profiles: {p: {cas: [a], template: t, key_types: [ec-p256], eku: [], "
 		"key_usage: "
 		"[digitalSignature], max_validity: 1d, seals: [windows]}}",
+		"ca_profiles: {p: {cas: [a], template: t, key_types: [ec-p256], eku: [], "
+		"key_usage: [digitalSignature], max_validity: 1d, windows_key_transport: pkcs1}}",
+		"rewrap: {purposes: [smimeEncryption], windows_key_transport: pkcs1}",
+		"rewrap: {purposes: [smimeEncryption], seals: [windows], windows_key_transport: "
+		"v15}",
 		"ca_profiles: {p: {cas: [a], template: t, key_types: [ec-p256], eku: "
 		"[1.3.6.1.5.5.7.3.2], default_eku: [1.3.6.1.5.5.7.3.1], key_usage: "
 		"[digitalSignature], max_validity: 1d}}",
@@ -508,6 +622,7 @@ int main(void)
 		WITH_RIG(an_ec_key_is_not_given_an_enciphering_usage_unasked),
 		WITH_RIG(a_template_in_a_job_is_a_lookup_key),
 		WITH_RIG(a_uri_is_allowed_by_its_beginning_or_as_a_whole),
+		WITH_RIG(a_uri_that_leads_out_of_its_beginning_is_denied),
 		WITH_RIG(an_address_is_allowed_by_its_network),
 		WITH_RIG(what_a_request_says_of_its_template_is_the_profile_s),
 		WITH_RIG(a_profile_s_names_and_templates_that_cannot_be_are_told),
@@ -520,14 +635,17 @@ int main(void)
 		WITH_RIG(names_outside_the_suffixes_are_denied),
 		WITH_RIG(a_type_that_the_profile_leaves_out_is_denied),
 		WITH_RIG(an_address_in_the_subject_is_under_the_same_rule),
+		WITH_RIG(a_common_name_for_servers_is_under_the_rule_for_dns_names),
 		WITH_RIG(privileged_rids_are_denied),
 		WITH_RIG(the_file_adds_rids),
 		WITH_RIG(a_seal_or_pfx_form_that_is_not_listed_is_denied),
+		WITH_RIG(the_form_windows_and_its_key_transport_are_the_profile_s),
 		WITH_RIG(a_job_that_lives_too_long_is_denied),
 		WITH_RIG(a_rewrap_needs_its_purpose_listed_and_a_binding),
 		WITH_RIG(a_file_without_profiles_allows_nothing),
 		WITH_RIG(revocations_are_of_our_own_unless_the_file_says_otherwise),
 		cmocka_unit_test(mistakes_are_named_with_their_place),
+		cmocka_unit_test(more_profiles_than_can_be_told_of_are_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,44 +9,13 @@
 
 #include <cmocka.h>
 
-#include "base/role.h"
+#include "base/clock.h"
 #include "proto/codec.h"
-#include "tests/support/fixture_vault.h"
+#include "tests/support/vault_rig.h"
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-struct rig {
-	struct fixture_vault v;
-	EVP_PKEY *device;
-	cc_blob spki;
-	struct fixture_job job;
-};
-
-static int rig_new(void **state)
-{
-	struct rig *rig = cc_alloc(sizeof(*rig));
-
-	fixture_vault_prepare(&rig->v, keyvault_role_main);
-	fixture_vault_start(&rig->v);
-	rig->device = fixture_key("ec-p256");
-	rig->spki = fixture_spki(rig->device);
-	fixture_issue(&rig->job, &rig->v.tenant, "job-1", "corp-user", cc_blob_view(&rig->spki));
-	*state = rig;
-	return 0;
-}
-
-static int rig_free(void **state)
-{
-	struct rig *rig = *state;
-
-	fixture_vault_clear(&rig->v);
-	EVP_PKEY_free(rig->device);
-	cc_blob_free(&rig->spki);
-	free(rig);
-	return 0;
-}
 
 static void begin(struct rig *rig, const char *key)
 {
@@ -112,10 +81,14 @@ static void the_public_list_tells_who_what_and_no_secrets(void **state)
 	assert_int_equal(answer->list->policy_problem.len, 0);
 	assert_int_equal(answer->list->n_profiles, 1);
 	assert_true(text_equal(codec_view(answer->list->profiles[0]->cas[0]), "corp-ca"));
+	assert_int_equal(answer->list->n_expiries, 1);
+	assert_true(text_equal(codec_view(answer->list->expiries[0]->what), "root of CA corp-ca"));
+	assert_int_equal(answer->list->expiries[0]->not_after_s,
+		clock_asn1_s(X509_get0_notAfter(rig->v.ca.certificate)));
 	codec_free(answer);
 }
 
-static void features_that_come_later_answer_not_supported(void **state)
+static void an_orphan_without_a_ticket_is_refused(void **state)
 {
 	struct rig *rig = *state;
 	Vault__VaultRequest request = VAULT__VAULT_REQUEST__INIT;
@@ -124,7 +97,8 @@ static void features_that_come_later_answer_not_supported(void **state)
 	request.op_case = VAULT__VAULT_REQUEST__OP_APPROVE_ORPHAN;
 	request.approve_orphan = &orphan;
 	Vault__VaultAnswer *answer = fixture_vault_ask(&rig->v, &request);
-	assert_int_equal(answer->status, VAULT__VAULT_STATUS__VAULT_NOT_SUPPORTED);
+	assert_int_equal(answer->status, VAULT__VAULT_STATUS__VAULT_REFUSED);
+	assert_true(text_equal(codec_view(answer->code), "ticket_invalid"));
 	codec_free(answer);
 }
 
@@ -397,7 +371,7 @@ static void a_role_of_the_daemon_is_turned_away(void **state)
 	assert_null(answer);
 }
 
-static void administrators_features_that_come_later_answer_not_supported(void **state)
+static void administrators_an_orphan_without_a_ticket_is_refused(void **state)
 {
 	struct rig *rig = *state;
 	Vault__AdminRequest request = VAULT__ADMIN_REQUEST__INIT;
@@ -413,13 +387,12 @@ static void administrators_features_that_come_later_answer_not_supported(void **
 
 int main(void)
 {
-#define WITH_RIG(test) cmocka_unit_test_setup_teardown(test, rig_new, rig_free)
 	const struct CMUnitTest tests[] = {
 		WITH_RIG(an_orderly_stop_ends_with_status_0),
 		WITH_RIG(the_end_of_the_link_ends_the_role),
 		WITH_RIG(own_keys_are_the_same_after_a_restart),
 		WITH_RIG(the_public_list_tells_who_what_and_no_secrets),
-		WITH_RIG(features_that_come_later_answer_not_supported),
+		WITH_RIG(an_orphan_without_a_ticket_is_refused),
 		WITH_RIG(an_unknown_operation_ends_the_conversation),
 		WITH_RIG(an_administrators_request_is_none_at_this_door),
 		WITH_RIG(garbage_ends_the_conversation),
@@ -431,7 +404,7 @@ int main(void)
 		WITH_RIG(a_blocked_device_gets_nothing_at_once),
 		WITH_RIG(a_blocked_device_gets_nothing_under_an_older_key),
 		WITH_RIG(a_role_of_the_daemon_is_turned_away),
-		WITH_RIG(administrators_features_that_come_later_answer_not_supported),
+		WITH_RIG(administrators_an_orphan_without_a_ticket_is_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

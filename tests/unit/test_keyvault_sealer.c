@@ -12,9 +12,9 @@
 #include "keyvault/sealer.h"
 #include "tests/support/fixture_ca.h"
 #include "tests/support/fixture_jobs.h"
+#include "tests/support/fixture_keys.h"
 #include <openssl/cms.h>
 #include <openssl/core_names.h>
-#include <openssl/param_build.h>
 #include <openssl/pem.h>
 #include <spawn.h>
 #include <stdlib.h>
@@ -68,71 +68,56 @@ static void other_kinds_of_keys_are_not_taken(void **state)
 	assert_int_equal(take(cc_view_text("not a key")), CC_BAD_KEY);
 }
 
-/* A public key with these numbers, whatever they are; `n` and `e` are consumed. */
-static EVP_PKEY *rsa_of(BIGNUM *n, BIGNUM *e)
-{
-	OSSL_PARAM_BLD *build = OSSL_PARAM_BLD_new();
-	EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_name(NULL, "RSA", NULL);
-	EVP_PKEY *key = NULL;
-	OSSL_PARAM *params;
-
-	assert_int_equal(OSSL_PARAM_BLD_push_BN(build, OSSL_PKEY_PARAM_RSA_N, n), 1);
-	assert_int_equal(OSSL_PARAM_BLD_push_BN(build, OSSL_PKEY_PARAM_RSA_E, e), 1);
-	params = OSSL_PARAM_BLD_to_param(build);
-	assert_int_equal(EVP_PKEY_fromdata_init(ctx), 1);
-	assert_int_equal(EVP_PKEY_fromdata(ctx, &key, EVP_PKEY_PUBLIC_KEY, params), 1);
-	OSSL_PARAM_free(params);
-	OSSL_PARAM_BLD_free(build);
-	EVP_PKEY_CTX_free(ctx);
-	BN_free(n);
-	BN_free(e);
-	return key;
-}
-
-static BIGNUM *number(int bits, bool odd)
-{
-	BIGNUM *n = BN_new();
-
-	assert_int_equal(BN_rand(n, bits, BN_RAND_TOP_ONE, BN_RAND_BOTTOM_ODD), 1);
-	if (!odd)
-		assert_int_equal(BN_sub_word(n, 1), 1);
-	return n;
-}
-
-static BIGNUM *word(BN_ULONG value)
-{
-	BIGNUM *n = BN_new();
-
-	assert_int_equal(BN_set_word(n, value), 1);
-	return n;
-}
-
 static void a_small_exponent_is_not_taken(void **state)
 {
 	(void)state;
-	assert_int_equal(take_key(rsa_of(number(2048, true), word(1))), CC_BAD_KEY);
-	assert_int_equal(take_key(rsa_of(number(2048, true), word(3))), CC_BAD_KEY);
-	assert_int_equal(take_key(rsa_of(number(2048, true), word(65535))), CC_BAD_KEY);
-	assert_int_equal(take_key(rsa_of(number(2048, true), word(65536))), CC_BAD_KEY);
-	assert_int_equal(take_key(rsa_of(number(2048, true), word(65537))), CC_OK);
+	assert_int_equal(take_key(fixture_rsa_public(fixture_number(2048, true), fixture_word(1))),
+		CC_BAD_KEY);
+	assert_int_equal(take_key(fixture_rsa_public(fixture_number(2048, true), fixture_word(3))),
+		CC_BAD_KEY);
+	assert_int_equal(
+		take_key(fixture_rsa_public(fixture_number(2048, true), fixture_word(65535))),
+		CC_BAD_KEY);
+	assert_int_equal(
+		take_key(fixture_rsa_public(fixture_number(2048, true), fixture_word(65536))),
+		CC_BAD_KEY);
+	assert_int_equal(
+		take_key(fixture_rsa_public(fixture_number(2048, true), fixture_word(65537))),
+		CC_OK);
 }
 
 static void a_huge_exponent_is_not_taken(void **state)
 {
 	(void)state;
-	assert_int_equal(take_key(rsa_of(number(2048, true), number(64, true))), CC_OK);
-	assert_int_equal(take_key(rsa_of(number(2048, true), number(65, true))), CC_BAD_KEY);
-	assert_int_equal(take_key(rsa_of(number(2048, true), number(2000, true))), CC_BAD_KEY);
+	assert_int_equal(
+		take_key(fixture_rsa_public(fixture_number(2048, true), fixture_number(64, true))),
+		CC_OK);
+	assert_int_equal(
+		take_key(fixture_rsa_public(fixture_number(2048, true), fixture_number(65, true))),
+		CC_BAD_KEY);
+	assert_int_equal(take_key(fixture_rsa_public(
+				 fixture_number(2048, true), fixture_number(2000, true))),
+		CC_BAD_KEY);
 }
 
 static void a_modulus_out_of_range_or_even_is_not_taken(void **state)
 {
 	(void)state;
-	assert_int_equal(take_key(rsa_of(number(2047, true), word(65537))), CC_BAD_KEY);
-	assert_int_equal(take_key(rsa_of(number(4096, true), word(65537))), CC_OK);
-	assert_int_equal(take_key(rsa_of(number(4097, true), word(65537))), CC_BAD_KEY);
-	assert_int_equal(take_key(rsa_of(number(16384, true), word(65537))), CC_BAD_KEY);
-	assert_int_equal(take_key(rsa_of(number(2048, false), word(65537))), CC_BAD_KEY);
+	assert_int_equal(
+		take_key(fixture_rsa_public(fixture_number(2047, true), fixture_word(65537))),
+		CC_BAD_KEY);
+	assert_int_equal(
+		take_key(fixture_rsa_public(fixture_number(4096, true), fixture_word(65537))),
+		CC_OK);
+	assert_int_equal(
+		take_key(fixture_rsa_public(fixture_number(4097, true), fixture_word(65537))),
+		CC_BAD_KEY);
+	assert_int_equal(
+		take_key(fixture_rsa_public(fixture_number(16384, true), fixture_word(65537))),
+		CC_BAD_KEY);
+	assert_int_equal(
+		take_key(fixture_rsa_public(fixture_number(2048, false), fixture_word(65537))),
+		CC_BAD_KEY);
 }
 
 static void a_point_off_the_curve_is_not_taken(void **state)
@@ -435,10 +420,11 @@ static void forms_that_do_not_fit_are_refused(void **state)
 	(void)state;
 	assert_int_equal(sealer_check_form(ec, OAEP), CC_BAD_KEY);
 	assert_int_equal(sealer_seal(ec, OAEP, cc_view_text(password), &bytes), CC_BAD_KEY);
-	assert_int_equal(sealer_check_form(rsa, CERTQ__SEAL__SEAL_WINDOWS), CC_NOT_SUPPORTED);
+	assert_int_equal(sealer_check_form(ec, CERTQ__SEAL__SEAL_WINDOWS), CC_BAD_KEY);
 	assert_int_equal(
 		sealer_seal(rsa, CERTQ__SEAL__SEAL_WINDOWS, cc_view_text(password), &bytes),
-		CC_NOT_SUPPORTED);
+		CC_BAD_KEY);
+	assert_non_null(strstr(cc_err_detail(CC_BAD_KEY), "needs the device's certificate"));
 	assert_int_equal(
 		sealer_seal(rsa, CERTQ__SEAL__SEAL_UNSPECIFIED, cc_view_text(password), &bytes),
 		CC_NOT_SUPPORTED);

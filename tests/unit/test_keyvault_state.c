@@ -183,6 +183,41 @@ static void a_clock_that_went_back_takes_no_jobs(void **state)
 	assert_int_equal(take(rig, 3, 1, NOW), REASON_NONE);
 }
 
+static void an_administrator_brings_back_a_clock_that_was_ahead(void **state)
+{
+	struct rig *rig = *state;
+	struct state_change ahead = {.now_s = NOW + 400 * 86400, .tends = true};
+	struct state_change accept = {.now_s = NOW, .accepts_clock = true, .decides = true};
+
+	accept.decision.operation = "accept_clock";
+	assert_int_equal(commit_and_clear(rig, &ahead), REASON_NONE);
+	assert_int_equal(take(rig, 1, 1, NOW), REASON_CLOCK);
+	commit(rig, &accept);
+	assert_int_equal(accept.verdict, REASON_NONE);
+	assert_int_equal(accept.counter, 1);
+	assert_true(text_equal(cc_blob_view(&accept.decision.subject),
+		"latest time 2028-02-19T08:00:00Z lowered to 2027-01-15T08:00:00Z"));
+	state_change_clear(&accept);
+	assert_int_equal(take(rig, 1, 1, NOW), REASON_NONE);
+	close_state(rig);
+	open_state(rig, NOW);
+	assert_int_equal(take(rig, 2, 1, NOW), REASON_NONE);
+	assert_int_equal(take(rig, 3, 1, NOW - 301), REASON_CLOCK);
+}
+
+static void a_clock_that_is_not_behind_stays_as_it_is(void **state)
+{
+	struct rig *rig = *state;
+	struct state_change accept = {.now_s = NOW + 10, .accepts_clock = true, .decides = true};
+
+	accept.decision.operation = "accept_clock";
+	commit(rig, &accept);
+	assert_int_equal(accept.counter, 1);
+	assert_int_equal(accept.decision.subject.size, 0);
+	state_change_clear(&accept);
+	assert_int_equal(take(rig, 1, 1, NOW - 291), REASON_CLOCK);
+}
+
 static void a_rate_limit_counts_jobs_and_not_repeats(void **state)
 {
 	struct rig *rig = *state;
@@ -453,6 +488,22 @@ static struct salts list_salts(struct rig *rig)
 	return salts;
 }
 
+/* Its salt would be the newest, and the only one, for as long as it was ahead. */
+static void after_a_clock_that_was_ahead_there_is_a_new_salt(void **state)
+{
+	struct rig *rig = *state;
+	struct state_change tend = {.now_s = NOW + 400 * 86400, .tends = true};
+
+	commit(rig, &tend);
+	struct salts before = list_salts(rig);
+	tend.now_s = NOW;
+	commit(rig, &tend);
+	commit(rig, &tend);
+	struct salts after = list_salts(rig);
+	assert_int_equal(after.count, before.count + 1);
+	assert_int_equal(after.numbers[after.count - 1], before.numbers[before.count - 1] + 1);
+}
+
 static void a_salt_is_made_weekly_and_destroyed_after_its_last_ticket(void **state)
 {
 	struct rig *rig = *state;
@@ -501,14 +552,33 @@ static void the_issued_list_is_found_by_issuer_and_serial(void **state)
 	assert_null(row);
 }
 
+/* So that a call which waits for its commit when the keyvault stops can be freed. */
+static void closing_tells_the_owner_of_what_is_under_way(void **state)
+{
+	struct rig *rig = *state;
+	struct state_change c;
+
+	change_init(&c, 1, 1, NOW);
+	state_submit(rig->state, &c, on_done, rig);
+	state_close(rig->state);
+	rig->state = NULL;
+	assert_int_equal(rig->err, CC_CLOSED);
+	state_change_clear(&c);
+}
+
 int main(void)
 {
 #define WITH_RIG(test) cmocka_unit_test_setup_teardown(test, rig_new, rig_free)
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(
+			closing_tells_the_owner_of_what_is_under_way, rig_new, rig_free),
 		WITH_RIG(a_job_is_taken_once),
 		WITH_RIG(a_taken_job_is_found_again_after_a_restart),
 		WITH_RIG(a_rewrap_may_be_repeated_with_the_same_bytes_only),
 		WITH_RIG(a_clock_that_went_back_takes_no_jobs),
+		WITH_RIG(an_administrator_brings_back_a_clock_that_was_ahead),
+		WITH_RIG(a_clock_that_is_not_behind_stays_as_it_is),
+		WITH_RIG(after_a_clock_that_was_ahead_there_is_a_new_salt),
 		WITH_RIG(a_rate_limit_counts_jobs_and_not_repeats),
 		WITH_RIG(rows_of_past_jobs_go),
 		WITH_RIG(a_statement_never_goes_back),

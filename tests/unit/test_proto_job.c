@@ -301,6 +301,26 @@ static void an_issue_needs_its_parts(void **state)
 	assert_int_equal(judge(rig), CC_MALFORMED);
 }
 
+/* Two pairs of braces are what counts: a name may have a brace. */
+static void a_variable_that_was_not_filled_in_is_malformed(void **state)
+{
+	struct rig *rig = *state;
+
+	rig->job.issue.subject = codec_text("CN={{UserName}}");
+	assert_int_equal(judge(rig), CC_MALFORMED);
+	assert_string_equal(cc_err_detail(CC_MALFORMED),
+		"job: subject has a variable in {{ }} that was not replaced by its value");
+	rig->job.issue.subject = codec_text("CN={{}}");
+	assert_int_equal(judge(rig), CC_MALFORMED);
+	rig->job.issue.subject = codec_text("CN={a} {b}, O=}}{{");
+	assert_int_equal(judge(rig), CC_OK);
+	rig->job.issue.subject = codec_text("CN=Alice");
+	rig->job.san[0].value = codec_text("{{mail}}@contoso.com");
+	assert_int_equal(judge(rig), CC_MALFORMED);
+	assert_string_equal(cc_err_detail(CC_MALFORMED),
+		"job: san has a variable in {{ }} that was not replaced by its value");
+}
+
 static void an_unknown_enum_value_is_malformed(void **state)
 {
 	struct rig *rig = *state;
@@ -383,6 +403,25 @@ static void a_revocation_needs_issuer_serial_and_a_reason_that_exists(void **sta
 	assert_int_equal(judge(rig), CC_MALFORMED);
 	rig->job.revoke.serial = codec_text("");
 	assert_int_equal(judge(rig), CC_MALFORMED);
+}
+
+/* Another form of the same number would not be found in the issued list. */
+static void a_serial_has_its_shortest_form(void **state)
+{
+	static const struct {
+		uint8_t octets[3];
+		size_t size;
+		cc_err expected;
+	} cases[] = {{{0x00}, 1, CC_OK}, {{0x00, 0x80}, 2, CC_OK}, {{0xff, 0x7f}, 2, CC_OK},
+		{{0x00, 0x7f}, 2, CC_MALFORMED}, {{0x00, 0x00, 0x80}, 3, CC_MALFORMED},
+		{{0xff, 0x80}, 2, CC_MALFORMED}};
+	struct rig *rig = *state;
+
+	with_revoke(rig);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		rig->job.revoke.serial = codec_bytes(cc_view_of(cases[i].octets, cases[i].size));
+		assert_int_equal(judge(rig), cases[i].expected);
+	}
 }
 
 static void a_signature_by_another_key_or_over_another_type_is_refused(void **state)
@@ -478,10 +517,12 @@ int main(void)
 		WITH_RIG(lengths_and_counts_have_limits),
 		WITH_RIG(at_most_32_ekus_in_dotted_form),
 		WITH_RIG(an_issue_needs_its_parts),
+		WITH_RIG(a_variable_that_was_not_filled_in_is_malformed),
 		WITH_RIG(an_unknown_enum_value_is_malformed),
 		WITH_RIG(a_device_key_is_exactly_one_of_spki_and_chain),
 		WITH_RIG(a_rewrap_needs_its_parts),
 		WITH_RIG(a_revocation_needs_issuer_serial_and_a_reason_that_exists),
+		WITH_RIG(a_serial_has_its_shortest_form),
 		WITH_RIG(a_signature_by_another_key_or_over_another_type_is_refused),
 		WITH_RIG(a_signed_body_that_two_readers_may_read_differently_is_refused),
 		WITH_RIG(an_audience_is_empty_the_connector_or_one_of_its_groups),

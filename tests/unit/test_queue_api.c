@@ -399,6 +399,47 @@ static void a_users_history_is_delivered_as_one_batch(void **state)
 	free(first);
 }
 
+static void a_batch_that_is_not_taken_whole_is_not_taken(void **state)
+{
+	static const char path[] = "/v1/tenants/contoso/user-pfx:deliver";
+	struct qrig *q = qrig_new("quotas: {open_jobs: 2}\n");
+	char *taken = deliver_body(rewrap_job(q, "full-1", "u-1-" THUMBPRINT("7"), "pfx-seven"),
+		rewrap_job(q, "full-2", "u-1-" THUMBPRINT("8"), "pfx-eight"));
+	char *other = deliver_body(rewrap_job(q, "full-1", "u-1-" THUMBPRINT("8"), "pfx-eight"),
+		rewrap_job(q, "full-3", "u-1-" THUMBPRINT("7"), "pfx-seven"));
+	char *first = qrig_job_path("full-1"), *third = qrig_job_path("full-3");
+	char *job = qrig_job(q, "another", "corp-user"), *path_of_job = qrig_job_path("another");
+	char *cancel = cc_asprintf("%s:cancel", path_of_job);
+	json_t *problem = NULL;
+
+	(void)state;
+	put_record(q, THUMBPRINT("7"), "pfx-seven");
+	put_record(q, THUMBPRINT("8"), "pfx-eight");
+	assert_int_equal(qrig_ask(q, "POST", QRIG_JOBS, job, NULL), 202);
+	qrig_refused(q, "POST", path, taken, 507, "store_full"); /* there is room for one */
+	qrig_refused(q, "GET", first, NULL, 404, "not_found");
+	assert_int_equal(qrig_ask(q, "POST", cancel, "{}", NULL), 202);
+	assert_int_equal(qrig_ask(q, "POST", path, taken, NULL), 202);
+	assert_int_equal(qrig_ask(q, "POST", path, taken, NULL), 202); /* the same again */
+	assert_int_equal(qrig_ask(q, "POST", path, other, &problem), 409);
+	assert_string_equal(
+		json_string_value(json_object_get(problem, "code")), "idempotency_conflict");
+	assert_string_equal(
+		json_string_value(json_object_get(
+			json_array_get(json_object_get(problem, "errors"), 0), "pointer")),
+		"/jobs/0");
+	qrig_refused(q, "GET", third, NULL, 404, "not_found");
+	json_decref(problem);
+	free(taken);
+	free(other);
+	free(first);
+	free(third);
+	free(cancel);
+	free(path_of_job);
+	free(job);
+	qrig_free(q);
+}
+
 static void a_batch_of_other_jobs_or_with_a_repeat_is_refused(void **state)
 {
 	static const char path[] = "/v1/tenants/contoso/user-pfx:deliver";
@@ -575,6 +616,7 @@ int main(void)
 		cmocka_unit_test(weak_paddings_and_other_faults_of_a_record_are_refused),
 		cmocka_unit_test(a_rewrap_needs_its_record_with_its_digests),
 		cmocka_unit_test(a_users_history_is_delivered_as_one_batch),
+		cmocka_unit_test(a_batch_that_is_not_taken_whole_is_not_taken),
 		cmocka_unit_test(a_batch_of_other_jobs_or_with_a_repeat_is_refused),
 		cmocka_unit_test(import_keys_are_listed_even_when_there_are_none),
 		cmocka_unit_test(a_connector_enrols_with_its_token),

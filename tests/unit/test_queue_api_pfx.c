@@ -67,14 +67,21 @@ static json_t *read_content(struct qrig *q, const char *path, char **ret_etag)
 	return json;
 }
 
+/* A refusal must be 412 version_mismatch. */
 static int put_if_match(struct qrig *q, const char *path, const char *etag, const char *body)
 {
+	struct tls_client_reply reply;
 	char *request = cc_asprintf("PUT %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n"
 				    "Content-Type: application/json\r\nContent-Length: %zu\r\n"
 				    "If-Match: %s\r\n\r\n%s",
 		path, q->token, strlen(body), etag, body);
-	int status = qrig_status(qrig_raw(q, request));
+	int status;
 
+	reply = qrig_raw(q, request);
+	status = reply.status;
+	if (status != 200)
+		assert_non_null(strstr(cc_blob_text(&reply.body), "\"version_mismatch\""));
+	tls_client_reply_clear(&reply);
 	free(request);
 	return status;
 }

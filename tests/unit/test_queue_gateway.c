@@ -192,6 +192,47 @@ static void a_message_over_256_kib_is_refused_by_its_first_bytes(void **state)
 	peer_clear(&p);
 }
 
+static size_t resident_bytes(pid_t pid)
+{
+	char *path = cc_asprintf("/proc/%d/statm", (int)pid);
+	unsigned long all = 0, resident = 0;
+	FILE *f = fopen(path, "re");
+
+	assert_non_null(f);
+	assert_int_equal(fscanf(f, "%lu %lu", &all, &resident), 2);
+	fclose(f);
+	free(path);
+	return (size_t)resident * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+static void a_flood_behind_a_message_over_the_limit_is_closed_and_costs_no_memory(void **state)
+{
+	static const uint8_t bytes[64 * 1024];
+	const size_t flood = 4u << 20;
+	struct qrig *q = *state;
+	struct peer p, other;
+	size_t before;
+
+	signal(SIGPIPE, SIG_IGN); /* the queue may have closed before all is written */
+	peer_make(&p, q, "fr-6");
+	peer_make(&other, q, "fr-7");
+	peer_connect(&other);
+	peer_connect(&p);
+	before = resident_bytes(q->pid);
+	assert_true(ws_client_claim(&p.w, WS_BINARY, WSS_MESSAGE_MAX + flood));
+	for (size_t sent = 0; sent < WSS_MESSAGE_MAX + flood; sent += sizeof(bytes)) {
+		if (!tls_client_write(p.w.tls, cc_view_of(bytes, sizeof(bytes))))
+			break;
+	}
+	peer_assert_silent(&other); /* is served beside it */
+	peer_hear_close(&p, 1009);
+	assert_true(resident_bytes(q->pid) < before + (16u << 20));
+	peer_connect(&p); /* and it may come back */
+	peer_assert_silent(&p);
+	peer_clear(&p);
+	peer_clear(&other);
+}
+
 static void many_small_fragments_are_refused(void **state)
 {
 	struct qrig *q = *state;
@@ -448,6 +489,61 @@ static void fields_of_a_wrong_length_are_fatal(void **state)
 
 /* ---- time ---- */
 
+/* `count` settlements of a job that is not there, as one write. */
+static void settle_in_one_go(struct peer *p, uint8_t job_id[16], size_t count)
+{
+	cc_blob all = CC_BLOB_NONE;
+
+	for (size_t i = 0; i < count; i++) {
+		Certq__Envelope e = CERTQ__ENVELOPE__INIT;
+		Certq__Settle settle = CERTQ__SETTLE__INIT;
+		cc_blob packed;
+
+		settle.job_id = codec_bytes(cc_view_of(job_id, 16));
+		settle.epoch = 1;
+		settle.ca = codec_text("corp-ca");
+		settle.outcome = CERTQ__SETTLEMENT__SETTLE_NOT_ISSUED;
+		e.body_case = CERTQ__ENVELOPE__BODY_SETTLE;
+		e.settle = &settle;
+		e.seq = ++p->w.seq;
+		e.ack_seq = p->w.seen;
+		packed = codec_pack(&e);
+		ws_client_put(&all, true, WS_BINARY, cc_blob_view(&packed));
+		cc_blob_free(&packed);
+	}
+	assert_true(tls_client_write(p->w.tls, cc_blob_view(&all)));
+	cc_blob_free(&all);
+}
+
+static void a_store_that_is_behind_makes_retry_later_and_reading_goes_on(void **state)
+{
+	struct qrig *q = *state;
+	struct peer p;
+	uint8_t job_id[16] = {1};
+	size_t later = 0, unknown = 0;
+
+	peer_make(&p, q, "busy-1");
+	peer_connect(&p);
+	settle_in_one_go(&p, job_id, 400);
+	peer_say_ping(&p, 7);
+	for (size_t i = 0; i < 400; i++) {
+		Certq__Envelope *e = ws_client_hear(&p.w);
+		assert_non_null(e);
+		if (e->body_case == CERTQ__ENVELOPE__BODY_PONG) {
+			i--;
+		} else {
+			Certq__SettleVerdict v = e->settle_ack->verdict;
+			later += v == CERTQ__SETTLE_VERDICT__SETTLE_ACK_RETRY_LATER;
+			unknown += v == CERTQ__SETTLE_VERDICT__SETTLE_ACK_UNKNOWN_ATTEMPT;
+		}
+		codec_free(e);
+	}
+	assert_int_equal(later + unknown, 400);
+	assert_true(later > 0);
+	assert_true(unknown >= 64);
+	peer_clear(&p);
+}
+
 static void a_peer_that_does_not_say_hello_is_cut_off(void **state)
 {
 	struct qrig *q = *state;
@@ -491,6 +587,7 @@ int main(void)
 		TEST(a_text_message_is_refused),
 		TEST(a_first_message_over_16_kib_is_refused),
 		TEST(a_message_over_256_kib_is_refused_by_its_first_bytes),
+		TEST(a_flood_behind_a_message_over_the_limit_is_closed_and_costs_no_memory),
 		TEST(many_small_fragments_are_refused),
 		TEST(a_message_in_fragments_is_put_together),
 		TEST(bytes_that_are_no_envelope_are_fatal),
@@ -506,6 +603,7 @@ int main(void)
 		TEST(a_connection_ends_when_its_connector_is_enrolled_anew),
 		TEST(a_disabled_connector_is_cut_off_and_kept_out),
 		TEST(fields_of_a_wrong_length_are_fatal),
+		TEST(a_store_that_is_behind_makes_retry_later_and_reading_goes_on),
 		TEST(a_peer_that_does_not_say_hello_is_cut_off),
 		TEST(a_peer_that_answers_no_ping_is_hung_up),
 	};

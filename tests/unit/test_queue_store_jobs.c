@@ -1,6 +1,7 @@
 /*
  * The store's contract, operation by operation: precondition, effect, result.
  */
+#include "cloud-queue/store_int.h"
 #include "tests/support/store_rig_jobs.h"
 
 /* ---- enqueue and fetch ---------------------------------------------------------------------------- */
@@ -73,7 +74,7 @@ static void room_for_the_result_is_reserved_until_the_job_is_done(void **state)
 	rig_connect(r, &c, HQ1);
 	rig_enqueue_job(r, 1);
 	before = rig_stats(r, (struct store_stats_in){T});
-	assert_true(before.bytes >= 128 * 1024);
+	assert_true(before.bytes >= 16 * 1024);
 	assert_int_equal(before.jobs[STORE_READY], 1);
 	assert_int_equal(rig_succeed(r, HQ1, 1, rig_take_one(r, &c, 1), 7), STORE_STORED);
 	after = rig_stats(r, (struct store_stats_in){T});
@@ -81,6 +82,35 @@ static void room_for_the_result_is_reserved_until_the_job_is_done(void **state)
 	assert_int_equal(after.open_jobs, 0);
 	assert_int_equal(after.jobs[STORE_READY], 0);
 	assert_int_equal(after.jobs[STORE_DONE], 1);
+}
+
+static void each_kind_reserves_what_its_result_can_need(void **state)
+{
+	struct rig *r = *state;
+	static const struct {
+		enum store_kind kind;
+		uint64_t bytes;
+	} kinds[] = {{STORE_ISSUE, 16 * 1024}, {STORE_REWRAP, 2 * 1024}, {STORE_REVOKE, 1024},
+		{STORE_CHAIN, 12 * 1024}};
+	uint64_t before = 0;
+
+	for (uint32_t i = 0; i < 4; i++) {
+		struct store_enqueue_in in = rig_new_job(r, i + 1, kinds[i].kind);
+		assert_int_equal(rig_enqueue(r, in).result, STORE_NEW);
+		uint64_t now = rig_stats(r, (struct store_stats_in){T}).bytes;
+		assert_int_equal(now - before, kinds[i].bytes + in.document.size + in.pfx.size);
+		before = now;
+	}
+}
+
+static void the_default_quotas_fit_each_other(void **state)
+{
+	struct store_config given = {0}, c;
+	(void)state;
+
+	store_config_fill(&given, &c);
+	/* an issuing job's document is 2 to 4 KiB */
+	assert_true(c.max_open_jobs * (16 + 4) * 1024 <= c.max_bytes);
 }
 
 static void a_job_that_ends_without_a_result_gives_its_reserve_back(void **state)
@@ -111,8 +141,10 @@ static void a_replay_reserves_room_again_and_once(void **state)
 	assert_int_equal(
 		rig_bury(r, (struct store_bury_in){T, rig_id(r, 1), cc_view_text("op")}).result,
 		STORE_OK);
-	assert_int_equal(
-		rig_replay(r, (struct store_replay_in){T, rig_id(r, 1), cc_view_text("op")}).result,
+	assert_int_equal(rig_replay(r, (struct store_replay_in){.tenant = T,
+					       .job_id = rig_id(r, 1),
+					       .by = cc_view_text("op")})
+				 .result,
 		STORE_OK);
 	assert_int_equal(rig_stats(r, (struct store_stats_in){T}).bytes, before);
 }
@@ -289,6 +321,38 @@ static void only_a_claimed_job_is_parked_and_parking_may_be_repeated(void **stat
 	assert_int_equal(rig_park_one(r, &c, 1, epoch), STORE_ALREADY_DONE);
 }
 
+static void a_claim_at_another_ca_takes_a_job_out_of_parking(void **state)
+{
+	struct rig *r = *state;
+	struct rig_conn c;
+
+	rig_connect(r, &c, HQ1);
+	rig_enqueue_job(r, 1);
+	uint32_t epoch = rig_take_one(r, &c, 1);
+	assert_int_equal(rig_claim_one(r, &c, 1, epoch), STORE_GRANTED);
+	assert_int_equal(rig_park_one(r, &c, 1, epoch), STORE_KEEP);
+	assert_int_equal(rig_claim_one(r, &c, 1, epoch), STORE_GRANTED); /* the same again */
+	assert_int_equal(rig_state(r, 1), STORE_PARKED);
+	assert_int_equal(rig_claim_at(r, &c, 1, epoch, "other-ca", 41), STORE_CONFLICT);
+	assert_int_equal(rig_state(r, 1), STORE_PARKED);
+	assert_int_equal(rig_settle(r, (struct store_settle_in){.tenant = T,
+					       .connector = HQ1,
+					       .transport_sha256 = rig_digest(9),
+					       .job_id = rig_id(r, 1),
+					       .epoch = epoch,
+					       .ca = cc_view_text("corp-ca"),
+					       .outcome = STORE_NOT_ISSUED})
+				 .result,
+		STORE_OK);
+	assert_int_equal(rig_claim_at(r, &c, 1, epoch, "other-ca", 41), STORE_GRANTED);
+	assert_int_equal(rig_state(r, 1), STORE_CLAIMED);
+	/* not an operator's business any more: taken over when its connector stays away */
+	rig_session_close(r, (struct store_session_close_in){.session = c.s});
+	rig_pass(r, 16 * 60 * 1000);
+	rig_sweep_all(r);
+	assert_int_equal(rig_state(r, 1), STORE_READY);
+}
+
 /* ---- cancel, bury, replay, takeover --------------------------------------------------------------- */
 
 static void a_producer_cancels_until_a_ca_was_claimed_and_while_parked(void **state)
@@ -327,7 +391,7 @@ static void bury_waits_for_open_claims_and_replay_runs_the_job_again(void **stat
 	struct rig *r = *state;
 	struct rig_conn c;
 	struct store_bury_in bury = {T, CC_VIEW_NONE, cc_view_text("ann")};
-	struct store_replay_in replay = {T, CC_VIEW_NONE, cc_view_text("ann")};
+	struct store_replay_in replay = {.tenant = T, .by = cc_view_text("ann")};
 
 	rig_connect(r, &c, HQ1);
 	rig_enqueue_job(r, 1);
@@ -359,7 +423,8 @@ static void a_job_with_an_unsettled_claim_or_a_done_one_is_not_replayed(void **s
 	rig_enqueue_job(r, 1);
 	uint32_t epoch = rig_take_one(r, &c, 1);
 	assert_int_equal(rig_succeed(r, HQ1, 1, epoch, 7), STORE_STORED);
-	out = rig_replay(r, (struct store_replay_in){T, rig_id(r, 1), CC_VIEW_NONE});
+	out = rig_replay(r,
+		(struct store_replay_in){.tenant = T, .job_id = rig_id(r, 1), .by = CC_VIEW_NONE});
 	assert_string_equal(out.why, "not_dead");
 
 	struct store_enqueue_in in = rig_new_job(r, 2, STORE_ISSUE);
@@ -368,9 +433,11 @@ static void a_job_with_an_unsettled_claim_or_a_done_one_is_not_replayed(void **s
 	epoch = rig_take_one(r, &c, 2);
 	assert_int_equal(rig_fail(r, HQ1, 2, epoch, STORE_UNSETTLED), STORE_STORED);
 	rig_pass(r, 2000);
-	out = rig_replay(r, (struct store_replay_in){T, rig_id(r, 2), CC_VIEW_NONE});
+	out = rig_replay(r,
+		(struct store_replay_in){.tenant = T, .job_id = rig_id(r, 2), .by = CC_VIEW_NONE});
 	assert_string_equal(out.why, "expired");
-	out = rig_replay(r, (struct store_replay_in){T, rig_id(r, 3), CC_VIEW_NONE});
+	out = rig_replay(r,
+		(struct store_replay_in){.tenant = T, .job_id = rig_id(r, 3), .by = CC_VIEW_NONE});
 	assert_int_equal(out.result, STORE_UNKNOWN_JOB);
 }
 
@@ -407,6 +474,8 @@ int main(void)
 		RIG_TEST(a_job_past_its_time_too_large_or_of_nobody_is_not_taken),
 		RIG_TEST(a_tenant_that_has_its_number_of_open_jobs_gets_quota),
 		RIG_TEST(room_for_the_result_is_reserved_until_the_job_is_done),
+		RIG_TEST(each_kind_reserves_what_its_result_can_need),
+		RIG_TEST(the_default_quotas_fit_each_other),
 		RIG_TEST(a_job_that_ends_without_a_result_gives_its_reserve_back),
 		RIG_TEST(a_replay_reserves_room_again_and_once),
 		RIG_TEST(a_name_that_is_too_long_is_answered_in_its_turn),
@@ -419,6 +488,7 @@ int main(void)
 		RIG_TEST(a_job_past_its_time_is_not_claimed_for_a_ca),
 		RIG_TEST(claims_tell_who_won_and_what_was_cancelled),
 		RIG_TEST(only_a_claimed_job_is_parked_and_parking_may_be_repeated),
+		RIG_TEST(a_claim_at_another_ca_takes_a_job_out_of_parking),
 		RIG_TEST(a_producer_cancels_until_a_ca_was_claimed_and_while_parked),
 		RIG_TEST(an_operator_cancels_what_is_claimed),
 		RIG_TEST(bury_waits_for_open_claims_and_replay_runs_the_job_again),

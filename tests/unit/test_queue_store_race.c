@@ -330,7 +330,7 @@ static void cancel_and_result_in_one_batch_agree_on_one_end(void **state)
 		rig_enqueue_job(r, i);
 		rig_take_one(r, &c, i);
 	}
-	struct store_cancel_in cancel = {T, rig_id(r, 1), false};
+	struct store_cancel_in cancel = {.tenant = T, .job_id = rig_id(r, 1)};
 	struct store_complete_in result = rig_success(r, HQ1, 1, 1, 7);
 	got = expect(r, 4);
 	store_cancel(r->store, &cancel, cancelled, &got);
@@ -464,8 +464,10 @@ static void a_result_of_an_earlier_run_still_wins(void **state)
 
 	two_attempts(r, &a, &b);
 	assert_int_equal(rig_fail(r, HQ2, 1, 2, STORE_UNSETTLED), STORE_STORED);
-	assert_int_equal(
-		rig_replay(r, (struct store_replay_in){T, rig_id(r, 1), CC_VIEW_NONE}).result,
+	assert_int_equal(rig_replay(r,
+				 (struct store_replay_in){
+					 .tenant = T, .job_id = rig_id(r, 1), .by = CC_VIEW_NONE})
+				 .result,
 		STORE_OK);
 	assert_int_equal(rig_succeed(r, HQ1, 1, 1, 7), STORE_STORED);
 }

@@ -157,7 +157,9 @@ static void step_operator(struct history *h, uint32_t job)
 		rig_take_over(h->r, job, pick(h, 2) == 0 ? "ann" : "");
 		break;
 	default:
-		rig_replay(h->r, (struct store_replay_in){T, rig_id(h->r, job), CC_VIEW_NONE});
+		rig_replay(h->r,
+			(struct store_replay_in){
+				.tenant = T, .job_id = rig_id(h->r, job), .by = CC_VIEW_NONE});
 		break;
 	}
 }

@@ -453,6 +453,58 @@ static void records_count_against_the_tenants_bytes(void **state)
 	assert_int_equal(rig_enqueue(r, rig_new_job(r, 1, STORE_ISSUE)).result, STORE_QUOTA);
 }
 
+/* ---- idempotency keys ---- */
+
+static struct store_pfx_put_in repeatable(const char *thumbprint, const char *key, uint8_t digest)
+{
+	struct store_pfx_put_in in = record("ann", thumbprint, "one");
+
+	in.repeat = (struct store_repeat){cc_view_text(key), rig_digest(digest)};
+	return in;
+}
+
+static void an_idempotency_key_is_kept_for_seven_days(void **state)
+{
+	struct rig *r = *state;
+	struct store_pfx_put_in in = repeatable("01", "k-1", 1);
+
+	assert_int_equal(rig_pfx_put(r, in).result, STORE_NEW);
+	rig_reopen(r);
+	rig_pass(r, 7 * 86400 * INT64_C(1000) - 60000);
+	rig_sweep_all(r);
+	assert_int_equal(rig_pfx_put(r, in).result, STORE_SAME);
+	assert_int_equal(rig_pfx_put(r, repeatable("02", "k-1", 2)).result, STORE_KEY_TAKEN);
+	rig_pass(r, 120000);
+	assert_int_equal(rig_pfx_put(r, in).result, STORE_CONFLICT); /* not swept yet, but over */
+	rig_sweep_all(r);
+	assert_int_equal(rig_pfx_put(r, repeatable("02", "k-1", 2)).result, STORE_NEW);
+	assert_int_equal(rig_pfx_put(r, repeatable("02", "k-1", 2)).result, STORE_SAME);
+}
+
+static void a_key_is_not_spent_on_what_was_refused(void **state)
+{
+	struct rig *r = *state;
+	struct store_pfx_put_in in = repeatable("01", "k-1", 1);
+
+	in.mode = STORE_PFX_REPLACE;
+	assert_int_equal(rig_pfx_put(r, in).result, STORE_UNKNOWN);
+	assert_int_equal(rig_pfx_put(r, repeatable("02", "k-1", 2)).result, STORE_NEW);
+	assert_int_equal(rig_pfx_put(r, repeatable("01", "k-1", 1)).result, STORE_KEY_TAKEN);
+}
+
+static void keys_of_two_tenants_are_apart(void **state)
+{
+	struct rig *r = *state;
+	struct store_pfx_put_in in = repeatable("01", "k-1", 1);
+
+	assert_int_equal(rig_pfx_put(r, in).result, STORE_NEW);
+	rig_tenant_put(r, (struct store_tenant_put_in){.tenant = {.name = cc_view_text("other"),
+							       .job_root = cc_view_text("root")}});
+	in.tenant = cc_view_text("other");
+	in.repeat.request_sha256 = rig_digest(2);
+	assert_int_equal(rig_pfx_put(r, in).result, STORE_NEW);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -470,6 +522,9 @@ int main(void)
 		RIG_TEST(a_record_is_created_once_and_replaced_by_its_version),
 		RIG_TEST(records_are_listed_by_user_and_in_pages),
 		RIG_TEST(records_count_against_the_tenants_bytes),
+		RIG_TEST(an_idempotency_key_is_kept_for_seven_days),
+		RIG_TEST(a_key_is_not_spent_on_what_was_refused),
+		RIG_TEST(keys_of_two_tenants_are_apart),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,7 @@
 /*
  * The store's contract: who gets which job: routes, lanes, priorities, exclusion, suspension.
  */
+#include "base/db.h"
 #include "tests/support/store_rig_jobs.h"
 
 static void put(struct rig *r, uint32_t job, const struct store_route *route)
@@ -255,6 +256,57 @@ static void an_enqueue_notices_that_its_route_is_served_again(void **state)
 	assert_true(rig_enqueue(r, rig_new_job(r, 2, STORE_ISSUE)).routable);
 }
 
+/* The rows of routes, as they are on disk. */
+static size_t count_routes(struct rig *r)
+{
+	static const char *const names[] = {"route"};
+	struct db_cursor at = {0};
+	struct db *db = NULL;
+	MDB_txn *txn = NULL;
+	size_t count = 0;
+	cc_err err = CC_OK;
+
+	store_close(r->store);
+	r->store = NULL;
+	assert_int_equal(db_open(r->dir, UINT64_C(1) << 30, names, 1, &db), CC_OK);
+	assert_int_equal(db_read_begin(db, &txn), CC_OK);
+	assert_int_equal(db_scan(db, txn, 0, CC_VIEW_NONE, CC_VIEW_NONE, &at), CC_OK);
+	while (db_next(&at, &err))
+		count++;
+	assert_int_equal(err, CC_OK);
+	db_scan_end(&at);
+	db_read_end(txn);
+	db_close(db);
+	assert_int_equal(rig_open_store(r), CC_OK);
+	return count;
+}
+
+static void a_route_goes_with_the_last_job_that_names_it(void **state)
+{
+	struct rig *r = *state;
+	struct rig_conn c;
+	cc_view mine = cc_view_text("corp-user");
+	struct store_route route = {.kind = STORE_ISSUE, .ca_profile = mine};
+
+	put(r, 1, &route);
+	put(r, 2, &route);
+	rig_enqueue_kind(r, 3, STORE_REVOKE);
+	assert_int_equal(count_routes(r), 2);
+	assert_int_equal(rig_cancel_job(r, 1, false), STORE_OK);
+	assert_int_equal(rig_cancel_job(r, 3, false), STORE_OK);
+	/* the second one's time is over, then its payload goes, then its header */
+	for (int i = 0; i < 4; i++) {
+		rig_pass(r, INT64_C(40) * 86400 * 1000);
+		rig_sweep_all(r);
+	}
+	assert_int_equal(count_routes(r), 0);
+	put(r, 4, &route); /* made again when it is needed */
+	assert_int_equal(count_routes(r), 1);
+	rig_connect(r, &c, HQ1);
+	rig_offer(r, &c, ~0u, &mine, 1);
+	assert_int_equal(rig_take_one(r, &c, 4), 1);
+}
+
 static void a_disabled_connector_gets_nothing(void **state)
 {
 	struct rig *r = *state;
@@ -283,6 +335,7 @@ int main(void)
 		RIG_TEST(five_refusals_in_a_row_suspend_the_connector),
 		RIG_TEST(a_route_that_nobody_serves_is_reported_once),
 		RIG_TEST(an_enqueue_notices_that_its_route_is_served_again),
+		RIG_TEST(a_route_goes_with_the_last_job_that_names_it),
 		RIG_TEST(a_disabled_connector_gets_nothing),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

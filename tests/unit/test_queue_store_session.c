@@ -128,7 +128,20 @@ static void another_journal_is_an_identity_conflict_until_it_is_adopted(void **s
 	assert_int_equal(rig_dial(r, &c).result, STORE_IDENTITY_CONFLICT);
 	rig_connector_set(
 		r, (struct store_connector_set_in){.tenant = T, .id = HQ1, .forget_journal = true});
+	/* to adopt takes two: the journal has to give up its nonce as well */
+	assert_int_equal(rig_dial(r, &c).result, STORE_IDENTITY_CONFLICT);
 	c.has_nonce = false;
+	assert_int_equal(rig_dial(r, &c).result, STORE_OK);
+}
+
+static void a_connector_that_enrols_anew_may_bring_its_old_journal(void **state)
+{
+	struct rig *r = *state;
+	struct rig_conn c, anew;
+
+	rig_connect(r, &c, HQ1);
+	rig_hang_up(r, &c);
+	rig_enrol(r, &anew, HQ1);
 	assert_int_equal(rig_dial(r, &c).result, STORE_OK);
 }
 
@@ -493,6 +506,7 @@ int main(void)
 		RIG_TEST(an_old_nonce_is_an_identity_conflict),
 		RIG_TEST(of_two_owners_of_one_nonce_the_second_to_return_is_found_out),
 		RIG_TEST(another_journal_is_an_identity_conflict_until_it_is_adopted),
+		RIG_TEST(a_connector_that_enrols_anew_may_bring_its_old_journal),
 		RIG_TEST(a_resume_with_the_wrong_nonce_or_count_is_refused),
 		RIG_TEST(the_older_connection_is_superseded_in_everything),
 		RIG_TEST(listed_jobs_are_kept_or_told_what_became_of_them),

@@ -2,7 +2,7 @@
  * AES-256-GCM and HKDF by OpenSSL.  Nonces are random: a key of this project seals far fewer than the
  * 2^32 messages that random nonces allow.
  */
-#include "keyvault/crypt.h"
+#include "base/crypt.h"
 #include "base/hash.h"
 
 #include <assert.h>

@@ -7,8 +7,8 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "base/crypt.h"
 #include "base/text.h"
-#include "keyvault/crypt.h"
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,0 +1,360 @@
+"""One round: a copy of the prepared house, jobs and faults by the seed, healing, and what the checker says.
+
+    round.py --seed N --prepared DIR --root DIR --build DIR --jobs N [--disks]
+
+Writes ROOT/round.json: jobs, violations, and what is to be known of the run; ROOT/round.log is its log.
+"""
+import argparse
+import base64
+import json
+import pathlib
+import re
+import shutil
+import signal
+import sys
+import threading
+import time
+import traceback
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+
+from cryptography import x509
+
+import checker
+import faults
+import house
+import prepare
+import sources
+import traffic
+from house import CONNECTORS, House, HouseError, until
+from relay import Relays
+
+WARM = "issue-1"
+FINAL_S, SETTLE_S, ONLINE_S = 90, 60, 8
+NOT_AT_REST = ("received", "intent", "claimed", "pending", "issued", "result", "settling", "ready-to-send")
+BAD_WORDS = re.compile(r"AddressSanitizer|LeakSanitizer|runtime error:|ThreadSanitizer")
+
+
+class Log:
+    def __init__(self, path):
+        self.file, self.begin = open(path, "a", encoding="utf-8"), time.monotonic()
+
+    def __call__(self, text):
+        self.file.write(f"{time.monotonic() - self.begin:7.2f} {text}\n")
+        self.file.flush()
+
+
+def hex_id(job_id):
+    """The 16 bytes of a job id, as the journals have them."""
+    text = job_id.removeprefix("job_").upper()
+    return base64.b32decode(text + "=" * (-len(text) % 8)).hex()
+
+
+class Approver(threading.Thread):
+    """The person at the CAs: approves what waits, and denies every third."""
+
+    def __init__(self, h, connectors):
+        super().__init__(daemon=True)
+        self.house, self.connectors, self.stopping, self.decided = h, connectors, threading.Event(), {}
+
+    def waiting(self, name):
+        done = self.house.ctl(name, "ca", "requests", check=False)
+        try:
+            return json.loads(done.stdout) if done.returncode == 0 else []
+        except ValueError:
+            return []
+
+    def run(self):
+        while not self.stopping.wait(0.4):
+            for name in self.connectors:
+                for request in self.waiting(name):
+                    number = int((re.search(r"manual-(\d+)", request["subject"]) or [0, 0])[1])
+                    words = ("deny", request["reference"], "--reason", "not this one") if number % 3 == 2 else \
+                        ("approve", request["reference"])
+                    if self.house.ctl(name, "ca", *words, check=False).returncode == 0:
+                        self.decided[request["reference"]] = words[0]
+
+
+class Round:
+    def __init__(self, options, connectors=CONNECTORS):
+        self.options, self.connectors, self.approving = options, connectors, connectors
+        self.house = House(options.build, options.root, options.uid)
+        self.log = Log(self.house.path("round.log"))
+        self.jobs = json.loads(self.house.path("jobs.json").read_text())
+        self.relays = Relays()
+        self.faults = faults.Faults(self.house, self.relays, connectors, self.log)
+        self.producer = self.approver = None
+        self.notes, self.busy, self.first = {}, {}, {}
+
+    # ---- start ----
+
+    def start(self):
+        ports = house.free_ports(2 + len(self.connectors))
+        relays = dict(zip(self.connectors, ports[2:]))
+        if self.options.disks:
+            faults.mount_disks(self.house)
+        self.house.assign_ports({"connectors": ports[0], "producers": ports[1]}, relays)
+        for name, port in relays.items():
+            self.relays.add(name, port, ports[0], f"{self.options.seed} {name}")
+        self.armed = dict(self.house.crash)
+        self.house.start_queue()
+        if not "queue" in self.armed:
+            self.house.await_queue()
+        for name in self.connectors:
+            self.house.start_connector(name)
+
+    def plan(self):
+        new = [n for n, job in self.jobs.items() if not job.get("old") and n != WARM]
+        if not self.house.path("pending").exists():
+            new = [n for n in new if not self.jobs[n].get("manual")]
+        planned, submitted = faults.plan(self.options.seed, new, self.options.jobs)
+        if self.options.faults is not None:
+            planned = [f for f in planned if f[1] in self.options.faults.split(",")]
+        self.log(f"seed {self.options.seed}: {len(submitted)} jobs, {len(planned)} faults")
+        for at, kind, what in planned:
+            self.log(f"planned {at:5.2f} {kind} {what}")
+        return planned, submitted
+
+    def warm_up(self):
+        """Until a first job is done: a store that was copied takes its connectors back before it gives out work."""
+        self.producer = traffic.Producer(self.house, self.jobs, ())
+        self.producer.submit(WARM)
+        if not traffic.await_final(self.house, self.producer.accepted, 30):
+            raise HouseError("the house did not come up")
+        until(10, "the connectors", lambda: set(self.connectors) <= self.house.online())
+        self.first = self.producer.accepted
+        self.log("up")
+
+    # ---- faults, then none ----
+
+    def suffer(self, planned):
+        begin = time.monotonic()
+        for at, kind, what in planned:
+            while time.monotonic() < begin + at:
+                self.faults.tick()
+                time.sleep(0.02)
+            self.faults.do(kind, what)
+        while time.monotonic() < begin + faults.SECONDS:
+            self.faults.tick()
+            time.sleep(0.02)
+
+    def conflict(self, name):
+        """Since its last start this connector was told that another has its identity."""
+        return b"name=identity_conflict" in self.house.path(f"{name}.log").read_bytes()[self.house.log_at[name]:]
+
+    def recover(self, name):
+        """What an operator does after an identity conflict."""
+        self.log(f"{name}: identity conflict; an operator adopts the journal")
+        self.notes.setdefault("conflicts", []).append(name)
+        until(30, f"{name}: its journal to be adopted", lambda: self.adopt(name), 0.2)
+
+    def adopt(self, name):
+        """Whether it was taken; a process with an armed crash point may end just then."""
+        self.faults.tick()
+        self.house.queuectl("connector", "adopt", house.TENANT, name)
+        self.house.log_at[name] = self.house.path(f"{name}.log").stat().st_size
+        return self.house.ctl(name, "journal", "adopt", "--yes", check=False).returncode == 0
+
+    def restart(self, name):
+        self.log(f"{name}: restarted")
+        self.house.stop(name)
+        self.house.start_connector(name)
+
+    def heal(self):
+        self.log("healing")
+        self.faults.heal()
+        until(30, "the daemons", self.all_run, 0.1)
+        self.house.await_queue()
+        end, restarted = time.monotonic() + ONLINE_S, set()
+        while missing := set(self.connectors) - self.house.online():
+            self.faults.tick()
+            for name in missing:
+                if self.conflict(name):
+                    self.recover(name)
+            if time.monotonic() > end:
+                if missing <= restarted:
+                    raise HouseError(f"not connected after healing: {sorted(missing)}")
+                for name in missing - restarted:
+                    self.restart(name)
+                    restarted.add(name)
+                end = time.monotonic() + ONLINE_S
+            time.sleep(0.1)
+        self.log("healed")
+
+    def all_run(self):
+        self.faults.tick()
+        return self.house.queue.alive() and all(self.house.supervisors[n].alive() for n in self.connectors)
+
+    # ---- quiescence ----
+
+    def await_rest(self):
+        self.producer.join(30)
+        if self.producer.is_alive() or self.producer.problem:
+            self.producer.stopping = True
+            raise HouseError(self.producer.problem or "the producer's jobs were not accepted in time")
+        self.log("all accepted")
+        final = traffic.await_final(self.house, self.producer.accepted, FINAL_S)
+        self.log(f"{len(final)} of {len(self.producer.accepted)} final")
+        for what, test, seconds in (("claims that are settled", self.settled, SETTLE_S), ("journals at rest", self.at_rest, 30)):
+            try:
+                until(seconds, what, test, 0.2)
+            except HouseError as error:
+                self.log(f"{error} {self.busy}")
+        self.log("at rest")
+        return final
+
+    def settled(self):
+        rows = self.house.store_rows()
+        return rows is not None and all(c["settlement"] in checker.SETTLED for row in rows for a in row["rows"]
+                                        for c in a["claims"] if row["store_state"] != "PARKED")
+
+    def at_rest(self):
+        for name in self.connectors:
+            done = self.house.ctl(name, "status", check=False)
+            try:
+                jobs = json.loads(done.stdout)["jobs"]
+            except (ValueError, KeyError):
+                return False
+            self.busy = {name: {s: jobs[s] for s in NOT_AT_REST if jobs.get(s)}}
+            if self.busy[name]:
+                return False
+        return True
+
+    # ---- what is found ----
+
+    def stored(self, ids):
+        found = {}
+        for job_id in ids:
+            status, answer = self.house.api("GET", f"/jobs/{job_id}")
+            if status == 200:
+                certificate = (answer.get("result") or {}).get("certificate")
+                found[job_id] = {"state": answer["state"], "result_sha256": traffic.result_digest(answer),
+                                 "pfx_sha256": traffic.stored_pfx_digest(answer),
+                                 "cert_sha256": sources.sha256(base64.b64decode(certificate)) if certificate else "",
+                                 "error": answer.get("error")}
+        return found
+
+    def imported(self, accepted):
+        """Of an imported file the store shows no certificate: what was imported is what has to arrive."""
+        holders = {j: self.jobs[n]["holder"] for j, n in accepted.items() if self.jobs[n]["kind"] == "rewrap"}
+        return {j: sources.describe(x509.load_pem_x509_certificate(
+            self.house.path(f"imported/{holder}.pem").read_bytes()))["cert_sha256"] for j, holder in holders.items()}
+
+    def gather(self, final):
+        accepted = {job["id"]: name for name, job in self.jobs.items() if "id" in job} | self.producer.accepted
+        devices = [traffic.install(self.house, job_id, name, self.jobs[name], final[job_id])
+                   for job_id, name in self.producer.accepted.items() if job_id in final]
+        for name, job in self.jobs.items():
+            if job.get("old"):
+                answer = json.loads(self.house.path(f"old/{name}.json").read_text())
+                devices.append(traffic.install(self.house, job["id"], name, job, answer))
+        found = {"accepted": accepted, "jobs": self.jobs, "hex_ids": {j: hex_id(j) for j in accepted},
+                 "devices": [d for d in devices if d], "rows": self.house.store_rows(), "stored": self.stored(accepted),
+                 "pending": [], "ca_of": {c: prepare.ca_name(c) for c in CONNECTORS}}
+        for job_id, digest in self.imported(accepted).items():
+            found["stored"].setdefault(job_id, {})["cert_sha256"] = digest
+        if found["rows"] is None:
+            raise HouseError("the queue does not tell its rows")
+        for name in self.connectors:
+            self.house.stop(name)
+        self.house.stop("queue")
+        found["journals"] = {c: sources.read_journals(self.house, c, self.faults.replaced.get(c, ()))
+                             for c in (*CONNECTORS, *self.faults.clones)}
+        found["cas"] = {prepare.ca_name(c): sources.read_ca(
+            self.house, self.house.path(c, "state/ca", prepare.ca_name(c), "local")) for c in CONNECTORS}
+        digests = {n: sources.sha256(self.house.path(f"old/{n}.der").read_bytes())
+                   for n, job in self.jobs.items() if job.get("old")}
+        found["revoke_jobs"] = {j: digests[self.jobs[n]["target"]] for j, n in accepted.items()
+                                if self.jobs[n]["kind"] == "revoke"}
+        return found
+
+    def bad_words(self):
+        for log in self.house.root.glob("*.log"):
+            for line in log.read_text(errors="replace").splitlines():
+                if BAD_WORDS.search(line):
+                    yield f"invariant 0: {log.name}: {line}"
+
+    def run(self):
+        self.start()
+        planned, submitted = self.plan()
+        self.warm_up()
+        self.begin(submitted)
+        self.suffer(planned)
+        return self.conclude()
+
+    def begin(self, submitted):
+        """The jobs; what came before them counts too."""
+        self.approver = Approver(self.house, self.approving)
+        self.approver.start()
+        self.producer = traffic.Producer(self.house, self.jobs, submitted)
+        self.producer.accepted.update(self.first)
+        self.producer.start()
+
+    def conclude(self):
+        """(jobs, violations) after healing."""
+        self.heal()
+        final = self.await_rest()
+        found = self.gather(final)
+        self.house.path("sources.json").write_text(json.dumps(found))
+        states = {}
+        for row in found["rows"]:
+            states[row["store_state"]] = states.get(row["store_state"], 0) + 1
+        self.notes["states"] = states
+        self.notes["settled"] = {}
+        for row in found["rows"]:
+            for c in (c for a in row["rows"] for c in a["claims"]):
+                self.notes["settled"][c["settlement"]] = self.notes["settled"].get(c["settlement"], 0) + 1
+        return len(self.producer.accepted), checker.check(found) + list(self.bad_words())
+
+    def end(self):
+        if self.producer is not None:
+            self.producer.stopping = True
+        if self.approver is not None:
+            self.approver.stopping.set()
+            self.approver.join(house.TOOL_LIMIT_S)
+        self.house.end()
+        self.relays.stop()
+
+
+def carry_out(one, what):
+    """what() gives (jobs, violations); whatever goes wrong is a violation, and nothing is left behind."""
+    jobs, violations, begin = 0, [], time.monotonic()
+    try:
+        jobs, violations = what()
+    except Exception as error:  # whatever it is: a round that did not end well is no good round
+        one.log(traceback.format_exc())
+        violations = [f"the round could not be finished: {error!r}"]
+    finally:
+        one.end()
+    for violation in violations:
+        one.log(violation)
+    return {"seed": one.options.seed, "jobs": jobs, "violations": violations,
+            "seconds": round(time.monotonic() - begin, 1), "notes": one.notes}
+
+
+def main():
+    p = argparse.ArgumentParser()
+    for name in ("--prepared", "--root", "--build"):
+        p.add_argument(name, required=True)
+    p.add_argument("--seed", required=True)
+    p.add_argument("--jobs", type=int, required=True)
+    p.add_argument("--uid", type=int, required=True)
+    p.add_argument("--disks", action="store_true")
+    p.add_argument("--faults")
+    options = p.parse_args()
+    shutil.copytree(options.prepared, options.root, symlinks=True)
+    h = House(options.build, options.root, options.uid)
+    h.own(options.root)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    one = Round(options)
+    try:
+        result = carry_out(one, one.run)
+    finally:
+        if options.disks:
+            faults.unmount_disks(one.house)
+    one.house.path("round.json").write_text(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,253 @@
+/*
+ * ORPHAN: what the queue, the keyvault and the CA have to say before a certificate is revoked, and
+ * everything that keeps it from being revoked.
+ */
+#include "tests/support/connector_rig.h"
+
+static const int64_t day = INT64_C(86400) * 1000;
+
+/* Another certificate has won. */
+static void begin_orphan(struct rig *r)
+{
+	r->winner = &r->other_ca;
+	r->result_verdict = CERTQ__RESULT_VERDICT__RESULT_ALREADY_DONE;
+	rig_issue(r, "job-1");
+	rig_turn(r);
+	assert_int_equal(RIG_IN(r, ORPHAN), 1);
+	assert_int_equal(r->orphans + r->runners[0].revoked, 0);
+}
+
+static void after_the_grace(struct rig *r)
+{
+	rig_pass(r, day + 60000);
+	rig_pass(r, 61000);
+}
+
+static void an_orphan_is_revoked_when_the_winner_was_named_twice_a_grace_apart(void **state)
+{
+	struct rig *r = *state;
+	begin_orphan(r);
+	rig_pass(r, day / 2);
+	rig_pass(r, 61000);
+	assert_int_equal(r->orphans, 0);
+	rig_pass(r, day / 2);
+	rig_pass(r, 61000);
+	assert_int_equal(r->orphans, 1);
+	assert_int_equal(r->runners[0].revoked, 1);
+	assert_int_equal(
+		RIG_LAST(r, SETTLE)->settle->outcome, CERTQ__SETTLEMENT__SETTLE_ORPHAN_REVOKED);
+	assert_int_equal(RIG_LAST(r, SETTLE)->settle->certificate->cert_sha256.len, 32);
+	rig_assert_done(r, "job-1", "orphan_revoked");
+}
+
+static void a_restart_does_not_begin_the_grace_anew(void **state)
+{
+	struct rig *r = *state;
+	begin_orphan(r);
+	rig_pass(r, day - 3600 * 1000);
+	rig_restart(r);
+	assert_int_equal(r->orphans, 0);
+	rig_pass(r, 2 * 3600 * 1000);
+	rig_pass(r, 61000);
+	assert_int_equal(r->runners[0].revoked, 1);
+}
+
+static void a_certificate_that_the_queue_takes_after_all_is_no_orphan(void **state)
+{
+	struct rig *r = *state;
+	begin_orphan(r);
+	r->result_verdict = CERTQ__RESULT_VERDICT__RESULT_STORED;
+	after_the_grace(r);
+	assert_int_equal(r->orphans, 0);
+	rig_assert_done(r, "job-1", "issue");
+}
+
+static void a_certificate_that_is_the_winner_after_all_is_no_orphan(void **state)
+{
+	struct rig *r = *state;
+	begin_orphan(r);
+	r->winner = &r->ca;
+	after_the_grace(r);
+	assert_int_equal(r->orphans, 0);
+	rig_assert_done(r, "job-1", "issue");
+}
+
+static void another_generation_of_the_store_has_to_name_the_winner_twice_again(void **state)
+{
+	struct rig *r = *state;
+	begin_orphan(r);
+	r->generation = 2;
+	after_the_grace(r);
+	assert_int_equal(r->orphans, 0);
+	assert_int_equal(RIG_IN(r, ORPHAN), 1);
+	after_the_grace(r);
+	assert_int_equal(r->runners[0].revoked, 1);
+}
+
+static void an_orphan_is_kept_when_the_queue_names_nobody_the_second_time(void **state)
+{
+	struct rig *r = *state;
+	begin_orphan(r);
+	r->result_verdict = CERTQ__RESULT_VERDICT__RESULT_UNKNOWN_JOB;
+	after_the_grace(r);
+	assert_int_equal(r->orphans, 0);
+	assert_int_equal(
+		RIG_LAST(r, SETTLE)->settle->outcome, CERTQ__SETTLEMENT__SETTLE_ORPHAN_KEPT);
+	rig_assert_done(r, "job-1", "orphan_kept");
+}
+
+static void an_orphan_is_kept_when_the_keyvault_does_not_approve(void **state)
+{
+	struct rig *r = *state;
+	begin_orphan(r);
+	r->orphan_status = VAULT__VAULT_STATUS__VAULT_REFUSED;
+	after_the_grace(r);
+	assert_int_equal(r->orphans, 1);
+	assert_int_equal(r->runners[0].revoked, 0);
+	rig_assert_done(r, "job-1", "orphan_kept");
+}
+
+static void a_ca_that_cannot_be_asked_to_revoke_is_asked_again(void **state)
+{
+	struct rig *r = *state;
+	begin_orphan(r);
+	r->runners[0].revoke = CA__CA_RESULT__CA_UNKNOWN;
+	after_the_grace(r);
+	assert_int_equal(RIG_IN(r, ORPHAN), 1);
+	r->runners[0].revoke = CA__CA_RESULT__CA_DONE;
+	rig_pass(r, 11 * 60000);
+	rig_pass(r, 61000);
+	rig_assert_done(r, "job-1", "orphan_revoked");
+}
+
+static void a_keyvault_that_cannot_judge_now_is_asked_again(void **state)
+{
+	struct rig *r = *state;
+	begin_orphan(r);
+	r->orphan_status = VAULT__VAULT_STATUS__VAULT_FAILED;
+	after_the_grace(r);
+	assert_true(r->orphans >= 1);
+	assert_int_equal(RIG_IN(r, ORPHAN), 1);
+	r->orphan_status = VAULT__VAULT_STATUS__VAULT_OK;
+	rig_pass(r, 300000);
+	assert_int_equal(r->runners[0].revoked, 1);
+	rig_assert_done(r, "job-1", "orphan_revoked");
+}
+
+static void an_orphan_whose_chain_was_never_kept_is_kept(void **state)
+{
+	struct rig *r = *state;
+	r->runners[0].long_chain = true;
+	r->held_verdict = CERTQ__JOB_VERDICT__VERDICT_ALREADY_DONE;
+	r->winner = &r->other_ca;
+	rig_issue(r, "job-1");
+	rig_turn(r);
+	assert_int_equal(RIG_IN(r, ORPHAN), 1);
+	after_the_grace(r);
+	assert_int_equal(r->fatal, CC_OK);
+	assert_int_equal(r->runners[0].revoked, 0);
+	rig_assert_done(r, "job-1", "orphan_kept");
+}
+
+/* Each may be large, and what the wire does not take ends the session. */
+static void no_more_orphans_are_offered_at_a_time_than_results(void **state)
+{
+	struct rig *r = *state;
+	r->winner = &r->other_ca;
+	r->result_verdict = CERTQ__RESULT_VERDICT__RESULT_ALREADY_DONE;
+	for (int i = 0; i < 40; i++) {
+		char name[16];
+		snprintf(name, sizeof name, "job-%d", i);
+		rig_issue(r, name);
+		if (i % 4 == 3)
+			rig_turn(r);
+	}
+	assert_int_equal(RIG_IN(r, ORPHAN), 40);
+	r->no_result_answer = true;
+	rig_forget_frames(r);
+	rig_pass(r, day + 60000);
+	rig_pass(r, 30000);
+	assert_int_equal(RIG_SENT(r, RESULT), 32);
+	r->no_result_answer = false;
+	rig_pass(r, 300000);
+	assert_int_equal(r->runners[0].revoked, 10);
+}
+
+static void a_ca_that_refuses_to_revoke_leaves_the_orphan(void **state)
+{
+	struct rig *r = *state;
+	begin_orphan(r);
+	r->runners[0].revoke = CA__CA_RESULT__CA_REJECTED;
+	after_the_grace(r);
+	rig_assert_done(r, "job-1", "orphan_kept");
+}
+
+static void a_failed_jobs_certificate_has_no_winner_in_its_place_and_is_kept(void **state)
+{
+	struct rig *r = *state;
+	r->finish_status = VAULT__VAULT_STATUS__VAULT_REFUSED;
+	r->held_verdict = CERTQ__JOB_VERDICT__VERDICT_LOST;
+	rig_issue(r, "job-1");
+	rig_turn(r);
+	assert_int_equal(r->orphans, 0);
+	assert_int_equal(
+		RIG_LAST(r, SETTLE)->settle->outcome, CERTQ__SETTLEMENT__SETTLE_ORPHAN_KEPT);
+	rig_assert_done(r, "job-1", "orphan_kept");
+}
+
+static void a_failed_jobs_certificate_with_a_winner_is_revoked_after_the_grace(void **state)
+{
+	struct rig *r = *state;
+	r->finish_status = VAULT__VAULT_STATUS__VAULT_REFUSED;
+	r->held_verdict = CERTQ__JOB_VERDICT__VERDICT_ALREADY_DONE;
+	r->winner = &r->other_ca;
+	rig_issue(r, "job-1");
+	rig_turn(r);
+	assert_int_equal(RIG_IN(r, ORPHAN), 1);
+	after_the_grace(r);
+	rig_assert_done(r, "job-1", "orphan_revoked");
+}
+
+static void no_more_are_revoked_in_an_hour_than_is_allowed(void **state)
+{
+	struct rig *r = *state;
+	r->winner = &r->other_ca;
+	r->result_verdict = CERTQ__RESULT_VERDICT__RESULT_ALREADY_DONE;
+	for (int i = 0; i < 12; i++) {
+		char name[16];
+		snprintf(name, sizeof name, "job-%d", i);
+		rig_issue(r, name);
+		rig_turn(r);
+	}
+	assert_int_equal(RIG_IN(r, ORPHAN), 12);
+	rig_forget_frames(r);
+	after_the_grace(r);
+	assert_int_equal(r->runners[0].revoked, 10);
+	assert_int_equal(RIG_IN(r, ORPHAN), 2);
+	rig_forget_frames(r);
+	rig_pass(r, 3700 * 1000);
+	rig_pass(r, 61000);
+	assert_int_equal(r->runners[0].revoked, 12);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		RIG_TEST(an_orphan_is_revoked_when_the_winner_was_named_twice_a_grace_apart),
+		RIG_TEST(a_restart_does_not_begin_the_grace_anew),
+		RIG_TEST(a_certificate_that_the_queue_takes_after_all_is_no_orphan),
+		RIG_TEST(a_certificate_that_is_the_winner_after_all_is_no_orphan),
+		RIG_TEST(another_generation_of_the_store_has_to_name_the_winner_twice_again),
+		RIG_TEST(an_orphan_is_kept_when_the_queue_names_nobody_the_second_time),
+		RIG_TEST(an_orphan_is_kept_when_the_keyvault_does_not_approve),
+		RIG_TEST(a_ca_that_cannot_be_asked_to_revoke_is_asked_again),
+		RIG_TEST(a_keyvault_that_cannot_judge_now_is_asked_again),
+		RIG_TEST(an_orphan_whose_chain_was_never_kept_is_kept),
+		RIG_TEST(no_more_orphans_are_offered_at_a_time_than_results),
+		RIG_TEST(a_ca_that_refuses_to_revoke_leaves_the_orphan),
+		RIG_TEST(a_failed_jobs_certificate_has_no_winner_in_its_place_and_is_kept),
+		RIG_TEST(a_failed_jobs_certificate_with_a_winner_is_revoked_after_the_grace),
+		RIG_TEST(no_more_are_revoked_in_an_hour_than_is_allowed),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
