@@ -105,7 +105,17 @@ static struct curl_slist *headers(const struct https_request *ask, cc_secret *be
 		cc_secret_append(bearer, cc_view_of("", 1));
 		list = curl_slist_append(list, (const char *)bearer->data);
 	}
+	if (ask->idempotency_key != NULL) {
+		char *line = cc_asprintf("Idempotency-Key: %s", ask->idempotency_key);
+		list = curl_slist_append(list, line);
+		free(line);
+	}
 	return list;
+}
+
+static void wipe_line(struct curl_slist *line)
+{
+	OPENSSL_cleanse(line->data, strlen(line->data));
 }
 
 /* Environment variables are not used silently. */
@@ -197,8 +207,7 @@ cc_err https_ask(const struct https_request *ask, long *ret_status, cc_blob *ret
 	curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, ret_status);
 out:
 	if (list != NULL && bearer.size > 0) /* libcurl's own copy of the token */
-		OPENSSL_cleanse(list->next ? list->next->data : list->data,
-			strlen(list->next ? list->next->data : list->data));
+		wipe_line(ask->body != NULL ? list->next : list);
 	curl_slist_free_all(list);
 	cc_secret_free(&bearer);
 	curl_easy_cleanup(curl);

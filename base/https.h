@@ -27,7 +27,8 @@ struct https_request {
 	const cc_secret *bearer;                     /* optional */
 	const char *method;                          /* NULL: GET, or POST with a body */
 	const char *body;                            /* JSON */
-	const struct https_proxy *proxy;             /* NULL: none */
+	const char *idempotency_key;     /* optional: the same request sent again is done once */
+	const struct https_proxy *proxy; /* NULL: none */
 };
 /* Fails only when nothing was sent or no answer came; what the status means is the caller's to judge. */
 cc_err https_ask(const struct https_request *ask, long *ret_status, cc_blob *ret_body) CC_MUST_USE;

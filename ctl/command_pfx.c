@@ -7,6 +7,7 @@
  */
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/hash.h"
 #include "base/https.h"
 #include "base/role.h"
 #include "base/text.h"
@@ -25,6 +26,7 @@
 #include <unistd.h>
 
 #define PFX_FILE_MAX (96u * 1024u)
+#define RECORD_MAX   (256u * 1024u) /* as the queue's */
 
 struct import {
 	const char *upn, *user_id, *purpose, *password_file;
@@ -206,32 +208,86 @@ static json_t *record(const struct import *i, const Ctl__ImportAnswer *made)
 	return r;
 }
 
+/* CC_DENIED when the queue has said no; anything else leaves open whether it has the record. */
 static cc_err upload(const struct ctl *c, const struct import *i, const char *body)
 {
 	char *url = cc_asprintf("%s/v1/tenants/%s/user-pfx", i->queue, i->tenant);
 	char *enrolled = cc_asprintf("%s/identity/queue-ca.pem", c->settings.state_dir);
+	uint8_t digest[SHA256_SIZE];
+	char *key = NULL;
 	struct ctl_way *way = NULL;
 	cc_blob answer = CC_BLOB_NONE;
 	char *words = NULL;
 	long status = 0;
 	cc_err err = CC_OK;
 
+	hash_sha256(cc_view_text(body), digest);
+	key = text_hex_new(cc_view_of(digest, sizeof(digest)));
 	TRY(ctl_way_read(&c->settings, &way));
 	TRY(https_ask(&(struct https_request){.url = url,
 			      .ca_file = i->ca_file ? i->ca_file : enrolled,
 			      .bearer = &i->token,
 			      .body = body,
+			      .idempotency_key = key,
 			      .proxy = ctl_way_proxy(way)},
 		&status, &answer));
 	words = https_problem(status, cc_blob_view(&answer));
+	ENSURE(status < 500, cc_fail(CC_UNREACHABLE, "%s: %s", url, words));
 	ENSURE(status == 200 || status == 201, cc_fail(CC_DENIED, "%s: %s", url, words));
 out:
 	ctl_way_free(way);
 	free(words);
+	free(key);
 	cc_blob_free(&answer);
 	free(enrolled);
 	free(url);
 	return err;
+}
+
+/* The record of an earlier try whose end is not known is sent again as it is: protected anew it would be
+ * another one, and the queue may have the first. */
+static cc_err take_earlier(const char *path, const char *id, char **body)
+{
+	cc_blob bytes = CC_BLOB_NONE;
+	json_t *earlier = NULL;
+	char *text = NULL;
+	cc_err err = CC_OK;
+
+	TRY(file_read(path, FILE_SECRET, RECORD_MAX, &bytes));
+	text = cc_strndup(cc_blob_view(&bytes));
+	earlier = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
+	const char *its_id = json_string_value(json_object_get(earlier, "id"));
+	ENSURE(its_id != NULL && strcmp(its_id, id) == 0,
+		cc_fail(CC_CONFLICT, "%s: there is another record in this file: move it away",
+			path));
+	free(*body);
+	*body = text;
+	text = NULL;
+	fprintf(stderr, "%s: the record of an earlier try is sent again\n", path);
+out:
+	json_decref(earlier);
+	free(text);
+	cc_blob_free(&bytes);
+	return err;
+}
+
+static cc_err write_record(const struct import *i, const char *path, const char *id, char **body)
+{
+	if (i->queue != NULL && access(path, F_OK) == 0)
+		return take_earlier(path, id, body);
+	return file_write_new(path, cc_view_text(*body), 0600);
+}
+
+/* A refused record goes; of one that the queue may have, the file is needed for the next try. */
+static void after_failed_upload(const char *path, cc_err err)
+{
+	if (err == CC_DENIED || err == CC_CONFIG || err == CC_BAD_SIGNATURE)
+		(void)unlink(path);
+	else
+		fprintf(stderr,
+			"%s: kept, for the queue may have this record: run the same command "
+			"again\n",
+			path);
 }
 
 static void print_json(const char *file, const char *id)
@@ -258,13 +314,12 @@ static cc_err import_file(const struct ctl *c, const struct import *i, const cha
 	if (i->out != NULL) {
 		path = cc_asprintf(
 			"%s/%s.json", i->out, json_string_value(json_object_get(r, "thumbprint")));
-		TRY(file_write_new(path, cc_view_text(body), 0600));
+		TRY(write_record(i, path, id, &body));
 	}
 	if (i->queue != NULL) {
 		err = upload(c, i, body);
 		if (err != CC_OK && path != NULL)
-			(void)unlink(
-				path); /* the queue has no such record; the next try makes another */
+			after_failed_upload(path, err);
 		TRY(err);
 	}
 	if (c->json)

@@ -189,6 +189,23 @@ wait_for "$id"
 test_expect "the same file, imported: delivered without RC2" \
 	quietly opened_as_made old-again laptop "$id" "$made/old.pem"
 
+# ---- an upload whose end is not known ----
+
+make lost
+kept=$STAGE/records/$(openssl x509 -in "$made/lost.pem" -fingerprint -sha1 -noout | sed 's/.*=//; s/://g' | tr 'A-F' 'a-f').json
+if import "$made/lost.pfx" "$made/password" lost@contoso.com --queue https://127.0.0.1:1 >"$STAGE/quietly.out" 2>&1; then
+	test_fail "nobody took the record, and the import says nothing"
+fi
+test_expect "without an answer the record is kept" grep -q "$kept: kept, for the queue may have this record" "$STAGE/quietly.out"
+before=$(sha256sum <"$kept")
+for try in "the next try" "a try whose record the queue has"; do
+	import "$made/lost.pfx" "$made/password" lost@contoso.com >"$STAGE/quietly.out" 2>&1 || test_fail "$try: $(cat "$STAGE/quietly.out")"
+	test_expect "$try sends the same record" grep -q "$kept: the record of an earlier try is sent again" "$STAGE/quietly.out"
+done
+test_expect "it is the same record" test "$before" = "$(sha256sum <"$kept")"
+queuectl record list "${API[@]}" --user lost@contoso.com >"$made/ids"
+test_expect "the queue has it once" test "$(wc -l <"$made/ids")" = 1
+
 # ---- what the import refuses, and why ----
 
 not_imported() { # WHAT FILE PASSWORD-FILE WORDS
