@@ -12,8 +12,8 @@
 #     foreign                      connector_hostile_vault, connector_hostile_rewrap, ca_runner, queue_session
 #   expired and far-future jobs    u proto_job, queue_api, keyvault_issue; s 232 (a clock that is ahead)
 #   unknown profile or template    u keyvault_policy, keyvault_issue, ca_local
-#   device keys                    u keyvault_issue, keyvault_sealer, proto_job
-#   PFX files and passwords        s 140, 210; u keyvault_pfx, keyvault_rewrap
+#   device keys                    u keyvault_device_keys, keyvault_windows, keyvault_sealer, proto_job
+#   PFX files and passwords        s 140, 210, 235; u keyvault_imported, keyvault_pfx, keyvault_rewrap
 #   configuration                  s 232; u base_conf, connector_config, queue_config, keyvault_policy,
 #                                  keyvault_pins, ca_local
 #   full disk                      s 236; u base_committer, base_db, connector_journal
