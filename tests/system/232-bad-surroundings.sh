@@ -314,7 +314,7 @@ if [ "$(id -u)" -eq 0 ]; then
 		--key "$STAGE/signer.key" "$STAGE/jobs/after-vault-keys.request.json"
 	echo "ok: a user without rights is told in one line"
 else
-	echo "skipped: a user without rights (only root can become one)"
+	echo "SKIPPED: a user without rights (only root can become one)"
 fi
 cat >"$STAGE/prompt.py" <<'PY'
 """The hidden prompt on a terminal of its own: what a key does to it, and that echo is on afterwards."""
@@ -363,7 +363,7 @@ if [ -s /proc/net/if_inet6 ]; then
 	echo "ok: it is reached under that address, by its certificate"
 	stage_stop_pid "$STAGE_PID"
 else
-	echo "skipped: a queue on ::1 (this kernel has no IPv6)"
+	echo "SKIPPED: a queue on ::1 (this kernel has no IPv6)"
 fi
 
 # --- the clock: only the connector's; the C library's answers are shifted

@@ -520,7 +520,7 @@ static void each_address_of_a_name_is_tried(void **state)
 		count++;
 	freeaddrinfo(list);
 	if (count < 2) {
-		print_message("skipped: localhost has one address here\n");
+		print_message("SKIPPED: localhost has one address here\n");
 		skip();
 	}
 	r->peer = script_peer_new(echoes); /* on 127.0.0.1 only */
