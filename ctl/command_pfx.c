@@ -271,17 +271,20 @@ out:
 	return err;
 }
 
-static cc_err write_record(const struct import *i, const char *path, const char *id, char **body)
+/* *ret_earlier: the file was there before, and what the queue knows of it is not for this run to say. */
+static cc_err write_record(
+	const struct import *i, const char *path, const char *id, char **body, bool *ret_earlier)
 {
-	if (i->queue != NULL && access(path, F_OK) == 0)
+	*ret_earlier = i->queue != NULL && access(path, F_OK) == 0;
+	if (*ret_earlier)
 		return take_earlier(path, id, body);
 	return file_write_new(path, cc_view_text(*body), 0600);
 }
 
-/* A refused record goes; of one that the queue may have, the file is needed for the next try. */
-static void after_failed_upload(const char *path, cc_err err)
+/* A refused record that is new goes; of one that the queue may have, the file is needed for the next try. */
+static void after_failed_upload(const char *path, bool earlier, cc_err err)
 {
-	if (err == CC_DENIED || err == CC_CONFIG || err == CC_BAD_SIGNATURE)
+	if (!earlier && (err == CC_DENIED || err == CC_CONFIG || err == CC_BAD_SIGNATURE))
 		(void)unlink(path);
 	else
 		fprintf(stderr,
@@ -305,6 +308,7 @@ static cc_err import_file(const struct ctl *c, const struct import *i, const cha
 	json_t *r = NULL;
 	char *body = NULL;
 	char *path = NULL;
+	bool earlier = false;
 	cc_err err = CC_OK;
 
 	TRY(reprotect(i, file, &made));
@@ -314,12 +318,12 @@ static cc_err import_file(const struct ctl *c, const struct import *i, const cha
 	if (i->out != NULL) {
 		path = cc_asprintf(
 			"%s/%s.json", i->out, json_string_value(json_object_get(r, "thumbprint")));
-		TRY(write_record(i, path, id, &body));
+		TRY(write_record(i, path, id, &body, &earlier));
 	}
 	if (i->queue != NULL) {
 		err = upload(c, i, body);
 		if (err != CC_OK && path != NULL)
-			after_failed_upload(path, err);
+			after_failed_upload(path, earlier, err);
 		TRY(err);
 	}
 	if (c->json)

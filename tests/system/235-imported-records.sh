@@ -198,6 +198,11 @@ if import "$made/lost.pfx" "$made/password" lost@contoso.com --queue https://127
 fi
 test_expect "without an answer the record is kept" grep -q "$kept: kept, for the queue may have this record" "$STAGE/quietly.out"
 before=$(sha256sum <"$kept")
+secret_file "$made/no.token" nobody
+if import "$made/lost.pfx" "$made/password" lost@contoso.com --token-file "$made/no.token" >"$STAGE/quietly.out" 2>&1; then
+	test_fail "a token of nobody was taken"
+fi
+test_expect "a later refusal does not take it away" test "$before" = "$(sha256sum <"$kept")"
 for try in "the next try" "a try whose record the queue has"; do
 	import "$made/lost.pfx" "$made/password" lost@contoso.com >"$STAGE/quietly.out" 2>&1 || test_fail "$try: $(cat "$STAGE/quietly.out")"
 	test_expect "$try sends the same record" grep -q "$kept: the record of an earlier try is sent again" "$STAGE/quietly.out"
