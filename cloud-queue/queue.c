@@ -128,6 +128,7 @@ static struct store_config store_settings(const struct queue_config *c)
 {
 	return (struct store_config){
 		.lease_ms = (int64_t)c->lease_s * 1000,
+		.reconnect_grace_ms = (int64_t)c->reconnect_grace_s * 1000,
 		.takeover_after_ms = (int64_t)c->takeover_after_s * 1000,
 		.deadline_grace_ms = (int64_t)c->deadline_grace_s * 1000,
 		.crash_delay_ms = (int64_t)c->crash_delay_s * 1000,

@@ -21,6 +21,7 @@ struct top {
 	const struct conf_node *quotas;
 	const struct conf_node *log;
 	uint64_t lease;
+	uint64_t reconnect_grace;
 	uint64_t takeover_after;
 	uint64_t deadline_grace;
 	uint64_t crash_delay;
@@ -44,6 +45,9 @@ static const struct conf_key top_keys[] = {
 		"the queue's own CA, which signs the connectors' certificates"},
 	{"lease", CONF_SECONDS, offsetof(struct top, lease), false, "120s", 1, 3600, NULL,
 		"how long a connector holds a job without extending it"},
+	{"reconnect_grace", CONF_SECONDS, offsetof(struct top, reconnect_grace), false, "5s", 1,
+		3600, NULL,
+		"how long a connector without a connection keeps what it did not claim"},
 	{"takeover_after", CONF_SECONDS, offsetof(struct top, takeover_after), false, "15m", 1,
 		7 * DAY_S, NULL, "a claimed job of an absent connector goes to another after this"},
 	{"deadline_grace", CONF_SECONDS, offsetof(struct top, deadline_grace), false, "1h", 1,
@@ -173,6 +177,7 @@ static cc_err read_top(const struct conf *doc, struct queue_config *c)
 	if (!c->connectors.client_ca)
 		c->connectors.client_ca = ca.certificate;
 	c->lease_s = top.lease;
+	c->reconnect_grace_s = top.reconnect_grace;
 	c->takeover_after_s = top.takeover_after;
 	c->deadline_grace_s = top.deadline_grace;
 	c->crash_delay_s = top.crash_delay;

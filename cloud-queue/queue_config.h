@@ -8,8 +8,8 @@
  *   producers: {listen: 127.0.0.1, port: 9444, certificate: producers.pem, key: producers.key,
  *               url: "https://queue.example.com:9444"}
  *   ca: {certificate: queue-ca.pem, key: queue-ca.key}
- *   lease: 120s            takeover_after: 15m      retention: 7d (168h)
- *   deadline_grace: 1h     crash_delay: 30s         exclude: 15m
+ *   lease: 120s            reconnect_grace: 5s      takeover_after: 15m
+ *   deadline_grace: 1h     crash_delay: 30s         exclude: 15m             retention: 168h
  *   ping: 20s              hangup: 30s              drain_grace: 20s
  *   quotas: {open_jobs: 100000, store_max: 64GiB}
  *   log: {format: logfmt, level: info}
@@ -41,6 +41,7 @@ struct queue_config {
 	const char *ca_certificate;
 	const char *ca_key;
 	uint64_t lease_s;
+	uint64_t reconnect_grace_s;
 	uint64_t takeover_after_s;
 	uint64_t deadline_grace_s;
 	uint64_t crash_delay_s;

@@ -444,6 +444,7 @@ void store_config_fill(const struct store_config *given, struct store_config *re
 	if (c.field == 0)                                                                          \
 	c.field = (value)
 	FILL(lease_ms, 60 * 1000);
+	FILL(reconnect_grace_ms, 5 * 1000);
 	FILL(takeover_after_ms, 15 * 60 * 1000);
 	FILL(deadline_grace_ms, 3600 * 1000);
 	FILL(crash_delay_ms, 30 * 1000);

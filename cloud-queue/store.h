@@ -26,8 +26,9 @@
 
 /* ---- open and close --------------------------------------------------------------------------- */
 
-struct store_config {              /* zero anywhere: the default in brackets */
-	int64_t lease_ms;          /* [60 s] */
+struct store_config {               /* zero anywhere: the default in brackets */
+	int64_t lease_ms;           /* [60 s] */
+	int64_t reconnect_grace_ms; /* [5 s] what is left of an unclaimed lease without a connection */
 	int64_t takeover_after_ms; /* [15 min] */
 	int64_t deadline_grace_ms; /* [1 h] a claimed job's time after its deadline until it is DEAD */
 	int64_t crash_delay_ms;    /* [30 s] doubled with each crash */

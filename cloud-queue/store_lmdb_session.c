@@ -380,6 +380,37 @@ out:
 	return err;
 }
 
+/* A kill and a cut look the same from here: a connector that lives is back in a moment. */
+static cc_err shorten_lease(struct store_tx *x, const struct store_session *s, cc_view job_id)
+{
+	int64_t until = x->now + x->config->reconnect_grace_ms;
+	struct store_job_row j;
+	cc_err err = CC_OK;
+
+	TRY(store_job_find(x, s->tenant, job_id, &j));
+	ENSURE(j.h != NULL, cc_fail(CC_CORRUPT, "store: a held job that is not there"));
+	if (j.h->state != STORE_LEASED || j.h->crash_suspect > 0 || j.h->lease_until_ms <= until)
+		return CC_OK;
+	j.h->lease_until_ms = until;
+	TRY(store_job_save(x, &j));
+out:
+	return err;
+}
+
+static cc_err shorten_leases(struct store_tx *x, const struct store_session *s)
+{
+	struct store_dbkey prefix = connector_key(s->tenant, s->connector);
+	struct store_row *rows;
+	size_t count;
+	cc_err err = CC_OK;
+
+	TRY(store_row_scan(x, T_HELD, &prefix, NULL, SIZE_MAX, &rows, &count));
+	for (size_t i = 0; i < count; i++)
+		TRY(shorten_lease(x, s, cc_view_part(rows[i].key, prefix.size, STORE_JOB_ID_SIZE)));
+out:
+	return err;
+}
+
 cc_err store_lmdb_session_close(struct store_tx *x, const struct store_session_close_in *in,
 	struct store_session_close_out *out)
 {
@@ -394,6 +425,7 @@ cc_err store_lmdb_session_close(struct store_tx *x, const struct store_session_c
 	session->closed_ms = x->now;
 	session->seen_ms = x->now;
 	TRY(store_session_put(x, in->session.tenant, in->session.connector, session));
+	TRY(shorten_leases(x, &in->session));
 	out->result = STORE_OK;
 out:
 	return err;

@@ -69,7 +69,10 @@ struct store_set_capabilities_in { /* replaces the whole list: gather the pages 
 STORE_PLAIN_OUT(set_capabilities); /* OK, SUPERSEDED */
 STORE_OP(set_capabilities);
 
-struct store_session_close_in { /* the connection is gone; leases survive */
+/* The connection is gone.  What was claimed stays its holder's; what was only leased does so for the
+ * time of a reconnect, and then goes to another.  A job that is suspected of crashing its holders keeps
+ * its whole lease, so that the holder comes back and the crash is counted. */
+struct store_session_close_in {
 	struct store_session session;
 };
 STORE_PLAIN_OUT(session_close); /* OK, SUPERSEDED */

@@ -290,6 +290,69 @@ static void a_crash_between_two_dials_is_still_a_crash(void **state)
 	assert_int_equal(rig_take(r, &c, 1), 0); /* delayed: it was in flight at a crash */
 }
 
+static void what_is_not_claimed_moves_soon_after_its_connector_is_gone(void **state)
+{
+	struct rig *r = *state;
+	struct rig_conn c, other;
+
+	rig_pass(r, RIG_LEASE_MS); /* a store that was just opened ends no lease */
+	rig_connect(r, &c, HQ1);
+	rig_connect(r, &other, HQ2);
+	rig_enqueue_job(r, 1);
+	rig_enqueue_job(r, 2);
+	assert_int_equal(rig_take_one(r, &c, 1), 1);
+	assert_int_equal(rig_take_one(r, &c, 2), 1);
+	assert_int_equal(rig_claim_one(r, &c, 1, 1), STORE_GRANTED);
+	rig_hang_up(r, &c);
+	assert_int_equal(rig_sweep_all(r).leases_expired, 0);
+	rig_pass(r, 5001); /* far less than a lease */
+	assert_int_equal(rig_sweep_all(r).leases_expired, 1);
+	assert_int_equal(rig_take_one(r, &other, 2), 2);
+	assert_int_equal(rig_state(r, 1), STORE_CLAIMED);
+}
+
+static void who_is_back_in_time_has_its_whole_lease_again(void **state)
+{
+	struct rig *r = *state;
+	struct rig_conn c;
+	struct store_held held = {.epoch = 1};
+
+	rig_pass(r, RIG_LEASE_MS);
+	rig_connect(r, &c, HQ1);
+	rig_enqueue_job(r, 1);
+	rig_take_one(r, &c, 1);
+	rig_hang_up(r, &c);
+	rig_pass(r, 4000);
+	rig_redial(r, &c, false);
+	held.job_id = rig_id(r, 1);
+	assert_int_equal(rig_resume(r, &c, &held, 1).kept, 1);
+	rig_pass(r, RIG_LEASE_MS - 1000);
+	assert_int_equal(rig_sweep_all(r).leases_expired, 0);
+	assert_int_equal(rig_state(r, 1), STORE_LEASED);
+}
+
+/* Its crash has to be counted, and that is done when it comes back. */
+static void a_suspected_job_waits_for_its_holder(void **state)
+{
+	struct rig *r = *state;
+	struct rig_conn c;
+
+	rig_pass(r, RIG_LEASE_MS);
+	rig_connect(r, &c, HQ1);
+	rig_enqueue_job(r, 1);
+	rig_take_one(r, &c, 1);
+	rig_hang_up(r, &c);
+	rig_redial(r, &c, true);
+	assert_int_equal(rig_resume(r, &c, NULL, 0).requeued, 1);
+	rig_pass(r, 30001);
+	assert_int_equal(rig_take_one(r, &c, 1), 2);
+	rig_hang_up(r, &c);
+	rig_pass(r, RIG_LEASE_MS - 1000);
+	assert_int_equal(rig_sweep_all(r).leases_expired, 0);
+	rig_redial(r, &c, true);
+	assert_int_equal(rig_resume(r, &c, NULL, 0).requeued, 1);
+}
+
 static void an_unlisted_claimed_job_is_held_and_recorded_in_doubt(void **state)
 {
 	struct rig *r = *state;
@@ -513,6 +576,9 @@ int main(void)
 		RIG_TEST(nothing_is_requeued_before_the_resume_ends),
 		RIG_TEST(a_job_lost_with_its_process_waits_longer_each_time_and_is_poison_at_three),
 		RIG_TEST(a_crash_between_two_dials_is_still_a_crash),
+		RIG_TEST(what_is_not_claimed_moves_soon_after_its_connector_is_gone),
+		RIG_TEST(who_is_back_in_time_has_its_whole_lease_again),
+		RIG_TEST(a_suspected_job_waits_for_its_holder),
 		RIG_TEST(an_unlisted_claimed_job_is_held_and_recorded_in_doubt),
 		RIG_TEST(a_failure_that_knows_better_ends_the_doubt),
 		RIG_TEST(a_nack_that_knows_better_ends_the_doubt),
