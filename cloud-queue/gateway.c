@@ -9,17 +9,36 @@
 #include "cloud-queue/queue_int.h"
 #include <stdlib.h>
 
+/* Who has the most room asks first; the others ask for what is left. */
+static void feed_all(struct gateway *g, cc_view tenant)
+{
+	struct gateway_session *first = NULL;
+
+	for (struct gateway_session *s = g->sessions; s; s = s->next) {
+		if (text_equal(tenant, s->who.tenant) &&
+			(!first || gateway_session_room(s) > gateway_session_room(first)))
+			first = s;
+	}
+	if (!first)
+		return;
+	gateway_session_feed(first);
+	for (struct gateway_session *s = g->sessions; s; s = s->next) {
+		if (s != first && text_equal(tenant, s->who.tenant))
+			gateway_session_feed(s);
+	}
+}
+
 static void on_hint(void *arg, const struct store_hint *hint)
 {
 	struct gateway *g = arg;
 
+	if (hint->kind == STORE_HINT_READY) {
+		feed_all(g, hint->tenant);
+		return;
+	}
 	for (struct gateway_session *s = g->sessions, *next; s; s = next) {
 		next = s->next;
-		if (!text_equal(hint->tenant, s->who.tenant))
-			continue;
-		if (hint->kind == STORE_HINT_READY)
-			gateway_session_feed(s);
-		else if (text_equal(hint->connector, s->who.name))
+		if (gateway_session_is(s, hint->tenant, hint->connector))
 			gateway_jobs_gone(s, hint);
 	}
 }

@@ -41,6 +41,9 @@ struct gateway_session {
 	bool lease_again; /* a hint came while a lease was under way */
 	bool serves;      /* capabilities are known to the store */
 	struct gateway_capabilities *gathering;
+	struct gateway_offered {
+		uint64_t jobs, wanted, unknown;
+	} offered; /* by a connector of a store that went back */
 };
 
 struct gateway {
@@ -85,7 +88,9 @@ bool gateway_op_alive(const struct gateway_op *op);
 bool gateway_session_busy(const struct gateway_session *s);
 void gateway_op_end(struct gateway_op *op);
 
-/* Lease and send jobs as far as credit goes. */
+/* How many jobs it would take now; 0 where it takes none. */
+uint64_t gateway_session_room(const struct gateway_session *s);
+/* Lease and send jobs as far as credit goes, a few at a time where others of the tenant want some too. */
 void gateway_session_feed(struct gateway_session *s);
 void gateway_session_drain(struct gateway_session *s);
 /* Draining, and nothing is left to wait for: close. */
@@ -120,6 +125,10 @@ void gateway_resume_held(struct gateway_session *s, Certq__Envelope *envelope);
 void gateway_resume_end(struct gateway_session *s, Certq__Envelope *envelope);
 void gateway_resume_capabilities(struct gateway_session *s, Certq__Envelope *envelope);
 void gateway_capabilities_free(struct gateway_capabilities *c); /* accepts NULL */
+
+/* ---- gateway_offer.c: what was finished, for a store that went back ---- */
+
+void gateway_offer_handle(struct gateway_session *s, Certq__Envelope *envelope);
 
 /* ---- gateway_jobs.c: leases, claims, parking, settlements, giving back ---- */
 

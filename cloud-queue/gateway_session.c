@@ -16,6 +16,7 @@
 #define HELLO_MS        10000
 #define RESUME_MS       60000
 #define LEASE_MAX       32u
+#define LEASE_SHARED    4u /* at once, while others of the tenant have room */
 #define LEASE_BYTES     (1024u * 1024u)
 #define OUTBOX_HIGH     (2u * 1024u * 1024u) /* no new jobs while this much waits to be sent */
 #define OUTBOX_RETRY_MS 50
@@ -259,12 +260,31 @@ static void on_leased(void *arg, const struct store_lease_out *out)
 	gateway_op_end(op);
 }
 
+uint64_t gateway_session_room(const struct gateway_session *s)
+{
+	if (!s->connection || s->state != GW_READY || s->connector_drains || !s->serves ||
+		s->sent >= s->delivery_limit)
+		return 0;
+	return s->delivery_limit - s->sent;
+}
+
+/* The store answers in the order in which it was asked: with small parts, a burst is shared. */
+static size_t lease_part(const struct gateway_session *s)
+{
+	for (const struct gateway_session *o = s->gateway->sessions; o; o = o->next) {
+		if (o != s && text_equal(cc_view_text(o->who.tenant), s->who.tenant) &&
+			gateway_session_room(o) > 0)
+			return LEASE_SHARED;
+	}
+	return LEASE_MAX;
+}
+
 void gateway_session_feed(struct gateway_session *s)
 {
 	struct store_lease_in in = {.session = gateway_session_id(s)};
+	uint64_t room = gateway_session_room(s);
 
-	if (!s->connection || s->state != GW_READY || s->connector_drains || !s->serves ||
-		s->sent >= s->delivery_limit)
+	if (room == 0)
 		return;
 	if (s->leasing) {
 		s->lease_again = true;
@@ -274,9 +294,9 @@ void gateway_session_feed(struct gateway_session *s)
 		loop_timer_set(s->timer, OUTBOX_RETRY_MS);
 		return;
 	}
-	in.max_jobs = s->delivery_limit - s->sent < LEASE_MAX
-			      ? (size_t)(s->delivery_limit - s->sent)
-			      : LEASE_MAX;
+	in.max_jobs = lease_part(s);
+	if (room < in.max_jobs)
+		in.max_jobs = (size_t)room;
 	in.max_bytes = s->limit_bytes && s->limit_bytes < LEASE_BYTES ? (size_t)s->limit_bytes
 								      : LEASE_BYTES;
 	s->leasing = true;

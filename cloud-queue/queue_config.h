@@ -10,7 +10,7 @@
  *   ca: {certificate: queue-ca.pem, key: queue-ca.key}
  *   lease: 120s            reconnect_grace: 5s      takeover_after: 15m
  *   deadline_grace: 1h     crash_delay: 30s         exclude: 15m             retention: 168h
- *   ping: 20s              hangup: 30s              drain_grace: 20s
+ *   ping: 15s              hangup: 25s              drain_grace: 20s
  *   quotas: {open_jobs: 100000, store_max: 64GiB}
  *   log: {format: logfmt, level: info}
  *

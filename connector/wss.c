@@ -25,7 +25,9 @@ enum {
 	FRAGMENT = 16 * 1024,
 	FRAGMENTS_MAX = 4096, /* of one message */
 	QUEUED_MAX = 8 * 1024 * 1024,
-	CLOSE_S = 5, /* for what is queued when we close */
+	CLOSE_S = 5,    /* for what is queued when we close */
+	PING_S = 15,    /* nothing was heard for so long: a ping */
+	SILENCE_S = 25, /* nothing was heard for so long: it is dead, whatever TCP says */
 };
 
 struct message {
@@ -59,11 +61,11 @@ struct wss {
 	size_t queued;
 	unsigned close_status; /* not 0: close when the outbox is empty */
 	int64_t server_not_after_s;
+	int64_t heard_ms; /* boottime: when a message or a pong came last */
 };
 
-/* Nothing heard for 20 s: ping; for 30 s: hang up. */
 static const lws_retry_bo_t keep_alive = {
-	.secs_since_valid_ping = 20, .secs_since_valid_hangup = 30};
+	.secs_since_valid_ping = PING_S, .secs_since_valid_hangup = SILENCE_S};
 
 static void free_first(struct wss *w)
 {
@@ -131,6 +133,9 @@ static cc_err end_error(const struct wss *w)
 	const struct address *a = addresses_current(w->addresses);
 	if (w->found != NULL)
 		return cc_fail(w->found_code, "%s port %u: %s", a->name, a->port, w->found);
+	if (clock_boottime_ms() - w->heard_ms >= (SILENCE_S - 1) * 1000)
+		return cc_fail(CC_TIMEOUT, "%s port %u: nothing was heard of the queue for %d s",
+			a->name, a->port, SILENCE_S);
 	return cc_fail(CC_CLOSED,
 		"%s port %u: the connection ended without a close: it was cut, or what came is not "
 		"WebSocket",
@@ -351,12 +356,17 @@ static int on_lws(
 	switch (reason) {
 	case LWS_CALLBACK_CLIENT_ESTABLISHED:
 		note_server(w, wsi);
+		w->heard_ms = clock_boottime_ms();
 		w->open = true;
 		clear_kept(w);
 		addresses_opened(w->addresses);
 		w->events->opened(w->arg);
 		return 0;
+	case LWS_CALLBACK_CLIENT_RECEIVE_PONG:
+		w->heard_ms = clock_boottime_ms();
+		return 0;
 	case LWS_CALLBACK_CLIENT_RECEIVE:
+		w->heard_ms = clock_boottime_ms();
 		return take_fragment(w, wsi, in, size);
 	case LWS_CALLBACK_CLIENT_WRITEABLE:
 		return write_one(w, wsi);

@@ -73,8 +73,8 @@ static void a_short_file_gets_the_defaults(void **state)
 	assert_null(c.producers.url);
 	assert_int_equal(c.lease_s, 120);
 	assert_int_equal(c.takeover_after_s, 900);
-	assert_int_equal(c.ping_s, 20);
-	assert_int_equal(c.hangup_s, 30);
+	assert_int_equal(c.ping_s, 15);
+	assert_int_equal(c.hangup_s, 25);
 	assert_int_equal(c.retention_s, 7 * 86400);
 	assert_int_equal(c.quota_open_jobs, 100000);
 	assert_int_equal(c.log_format, LOG_LOGFMT);
