@@ -5,13 +5,16 @@
  */
 #include "base/committer.h"
 
+#include "base/log.h"
 #include <assert.h>
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <time.h>
 
 #define BATCH_MAX 256 /* beyond this latency grows and nothing is won */
+#define HOLD_S    1   /* between two looks for room */
 
 struct op {
 	struct op *next;
@@ -32,6 +35,11 @@ struct committer {
 	pthread_t thread;
 	bool thread_runs;
 	enum crashpoint before, after; /* a commit */
+	bool holds;                    /* until there is room */
+
+	/* the thread's */
+	bool waits_for_room; /* told */
+	bool failed;         /* the last commit did, and was looked into */
 
 	commit_fatal fatal;
 	void *fatal_arg;
@@ -113,14 +121,14 @@ static void unlock(struct committer *c)
 
 enum outcome {
 	COMMITTED,
-	REFUSED, /* an apply failed, or the commit before it wrote anything: nothing happened */
-	BROKEN,  /* unknown */
+	REFUSED, /* nothing happened, and it is the operation's own fault */
+	NO_ROOM, /* nothing happened */
+	AGAIN,   /* it is not there after a failure; the environment is new */
+	BROKEN,  /* nobody can tell, or it is the second failure */
 };
 
-static enum outcome broken(struct committer *c, int rc, const char *what)
+static enum outcome broken(struct committer *c, cc_err err)
 {
-	cc_err err = db_error(c->db, rc, what);
-
 	lock(c);
 	c->broken = err;
 	c->broken_detail = cc_strdup(cc_err_detail(err));
@@ -128,35 +136,79 @@ static enum outcome broken(struct committer *c, int rc, const char *what)
 	return BROKEN;
 }
 
-/* LMDB finds these before its first write of a commit. */
-static bool refused_unwritten(int rc)
+static enum outcome failed(struct committer *c, cc_err err)
 {
-	return rc == MDB_MAP_FULL || rc == MDB_TXN_FULL || rc == MDB_BAD_TXN;
+	if (c->failed)
+		return broken(c, err);
+	c->failed = true;
+	return AGAIN;
 }
 
-/* No room for the data: LMDB gives the transaction up before it writes the page that would make it
- * count, and goes on.  When that page itself could not be written the outcome is unknown, and LMDB
- * begins no transaction any more. */
-static bool refused_for_room(struct committer *c, cc_err err)
+static enum outcome committed(struct committer *c)
 {
-	MDB_txn *next = NULL;
+	crashpoint_pass(c->after);
+	c->failed = false;
+	if (c->waits_for_room)
+		log_event(EV_COMMIT_GOES_ON, LV_TEXT("store", db_dir(c->db)));
+	c->waits_for_room = false;
+	lock(c);
+	c->commits++;
+	unlock(c);
+	return COMMITTED;
+}
 
-	if (err != CC_FULL || mdb_txn_begin(db_env(c->db), NULL, 0, &next) != MDB_SUCCESS)
-		return false;
-	mdb_txn_abort(next);
-	return true;
+static enum outcome commit(struct committer *c, MDB_txn *txn, cc_err *ret_err)
+{
+	cc_err err = CC_OK;
+	enum db_outcome outcome;
+
+	crashpoint_pass(c->before);
+	outcome = db_commit(c->db, txn, &err);
+	*ret_err = err;
+	if (outcome == DB_MENDED || outcome == DB_AGAIN)
+		log_event(EV_COMMIT_FAILED, LV_TEXT("store", db_dir(c->db)), LV_ERR(err));
+	switch (outcome) {
+	case DB_COMMITTED:
+	case DB_MENDED:
+		return committed(c);
+	case DB_TOO_LARGE:
+		return REFUSED;
+	case DB_NO_ROOM:
+		return NO_ROOM;
+	case DB_AGAIN:
+		return failed(c, err);
+	case DB_LOST:
+		break;
+	}
+	return broken(c, err);
+}
+
+/* No transaction lies between: it is opened anew and begun again. */
+static enum outcome cannot_begin(struct committer *c, cc_err err)
+{
+	char *why = cc_strdup(cc_err_detail(err));
+	enum outcome outcome;
+	cc_err opened;
+
+	log_event(EV_COMMIT_FAILED, LV_TEXT("store", db_dir(c->db)), LV_ERR(err));
+	opened = db_reopen(c->db);
+	if (opened != CC_OK)
+		outcome = broken(c, opened);
+	else
+		outcome = failed(c, cc_fail(err, "%s", why));
+	free(why);
+	return outcome;
 }
 
 /* Apply `first` and what follows it up to `end` (exclusive) as one transaction. */
-static enum outcome commit_range(
+static enum outcome try_range(
 	struct committer *c, struct op *first, struct op *end, cc_err *ret_err)
 {
 	MDB_txn *txn = NULL;
-	int rc = mdb_txn_begin(db_env(c->db), NULL, 0, &txn);
-	cc_err err = CC_OK;
+	cc_err err = db_write_begin(c->db, &txn);
 
-	if (rc != MDB_SUCCESS)
-		return broken(c, rc, "beginning a transaction");
+	if (err != CC_OK)
+		return cannot_begin(c, err);
 	for (struct op *op = first; op != end; op = op->next) {
 		err = op->apply(c->db, txn, op->arg);
 		if (err != CC_OK) {
@@ -165,20 +217,46 @@ static enum outcome commit_range(
 			return REFUSED;
 		}
 	}
-	crashpoint_pass(c->before);
-	rc = mdb_txn_commit(txn);
-	err = db_error(c->db, rc, "commit");
-	if (refused_unwritten(rc) || refused_for_room(c, err)) {
-		*ret_err = err;
-		return REFUSED;
-	}
-	if (rc != MDB_SUCCESS)
-		return broken(c, rc, "commit");
-	crashpoint_pass(c->after);
+	return commit(c, txn, ret_err);
+}
+
+/* What failed once, and is known not to be there, is applied again at once. */
+static enum outcome commit_range(
+	struct committer *c, struct op *first, struct op *end, cc_err *ret_err)
+{
+	enum outcome outcome = try_range(c, first, end, ret_err);
+
+	return outcome == AGAIN ? try_range(c, first, end, ret_err) : outcome;
+}
+
+/* False: the owner wants to stop, and does not wait for room. */
+static bool wait_for_room(struct committer *c, cc_err err)
+{
+	struct timespec until;
+	bool goes_on;
+
+	if (!c->waits_for_room)
+		log_event(EV_COMMIT_WAITS, LV_TEXT("store", db_dir(c->db)), LV_ERR(err));
+	c->waits_for_room = true;
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += HOLD_S;
 	lock(c);
-	c->commits++;
+	while (!c->stopping && pthread_cond_timedwait(&c->changed, &c->mutex, &until) != ETIMEDOUT)
+		; /* more was gathered */
+	goes_on = !c->stopping;
 	unlock(c);
-	return COMMITTED;
+	return goes_on;
+}
+
+/* One operation, for as long as it takes where the owner wants that. */
+static enum outcome commit_one(struct committer *c, struct op *op, cc_err *ret_err)
+{
+	enum outcome outcome;
+
+	do
+		outcome = commit_range(c, op, op->next, ret_err);
+	while (outcome == NO_ROOM && c->holds && wait_for_room(c, *ret_err));
+	return outcome;
 }
 
 static void fail_rest(struct committer *c, struct op *first)
@@ -203,17 +281,17 @@ static void run_batch(struct committer *c, struct op_list *batch)
 		fail_rest(c, batch->first);
 		return;
 	}
-	if (batch->first == batch->last) {
+	if (outcome == REFUSED && batch->first == batch->last) {
 		set_result(batch->first, err);
 		return;
 	}
 	for (struct op *op = batch->first; op != NULL; op = op->next) {
-		outcome = commit_range(c, op, op->next, &err);
+		outcome = commit_one(c, op, &err);
 		if (outcome == BROKEN) {
 			fail_rest(c, op);
 			return;
 		}
-		if (outcome == REFUSED)
+		if (outcome != COMMITTED)
 			set_result(op, err);
 	}
 }
@@ -333,6 +411,11 @@ void committer_on_drop(struct committer *c, commit_drop drop)
 	c->drop = drop;
 }
 
+void committer_hold(struct committer *c)
+{
+	c->holds = true;
+}
+
 void committer_on_batch(struct committer *c, loop_fn fn, void *arg)
 {
 	c->on_batch = fn;
@@ -352,6 +435,17 @@ static cc_err start_thread(struct committer *c)
 	return c->thread_runs ? CC_OK : cc_fail_errno("the committer's thread");
 }
 
+/* Its waits with a limit are measured by a clock that nobody sets. */
+static void init_condition(pthread_cond_t *c)
+{
+	pthread_condattr_t attr;
+
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(c, &attr);
+	pthread_condattr_destroy(&attr);
+}
+
 cc_err committer_start(
 	struct db *d, struct loop *l, commit_fatal fatal, void *fatal_arg, struct committer **ret)
 {
@@ -362,7 +456,7 @@ cc_err committer_start(
 	c->fatal = fatal;
 	c->fatal_arg = fatal_arg;
 	pthread_mutex_init(&c->mutex, NULL);
-	pthread_cond_init(&c->changed, NULL);
+	init_condition(&c->changed);
 	TRY(loop_wake_new(l, on_posted, c, &c->wake));
 	TRY(start_thread(c));
 	*ret = c;

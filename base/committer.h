@@ -8,10 +8,14 @@
  *
  * An apply that returns an error aborts the batch, which is then applied one by one, so that only
  * the offender fails.  An apply therefore may run more than once and must write nothing but its
- * transaction and its own `arg` (which it resets when it runs).  A commit for which the disk has no
- * room is refused in the same way, with CC_FULL: nothing was changed, and the next may succeed.  When
- * a commit fails otherwise its outcome is unknown: every `done` gets the error, `fatal` is called in
- * the loop, and the owner exits; the restart replays.
+ * transaction and its own `arg` (which it resets when it runs).
+ *
+ * A commit for which the disk has no room is refused in the same way, with CC_FULL: nothing was changed,
+ * and the next may succeed; or it is held until there is room (committer_hold).  When a commit fails
+ * otherwise its outcome is unknown: the environment is opened anew and looked at, and what is not in it
+ * is applied again, without any `done` before.  An EIO, or a second failure, is the end: every `done`
+ * gets the error, `fatal` is called in the loop, and the owner exits; the restart replays.  Events 24 to
+ * 26 tell of all this.
  */
 #pragma once
 
@@ -42,6 +46,11 @@ uint64_t committer_commits(const struct committer *c); /* transactions committed
 void committer_name_points(struct committer *c, enum crashpoint before, enum crashpoint after);
 
 void committer_on_drop(struct committer *c, commit_drop drop);
+
+/* No operation is refused because the disk has no room for its commit: it is tried until there is, and
+ * everything behind it waits.  What an apply itself refuses (db_reserve) is refused all the same.  Before
+ * the first submit. */
+void committer_hold(struct committer *c);
 
 /* Called in the loop after each batch's `done`s: the moment to look for work again. */
 void committer_on_batch(struct committer *c, loop_fn fn, void *arg);

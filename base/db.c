@@ -4,29 +4,20 @@
  * LMDB's own lock file guards readers against the writer, not one opener against another: a second
  * environment on the same files in one process breaks its locks.  The LOCK file is for that.
  */
-#include "base/db.h"
+#include "base/db_int.h"
 
 #include "base/file.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
-#define FULL_BELOW (64u * 1024u) /* bytes left on a file system that counts as full */
-#define MAP_LEAST  (UINT64_C(1) << 30)
-
-struct db {
-	MDB_env *env;
-	MDB_dbi *dbis;
-	size_t count;
-	char *dir;
-	int lock;
-};
+#define MAP_LEAST (UINT64_C(1) << 30)
 
 static MDB_val val_of(cc_view v)
 {
@@ -57,14 +48,7 @@ const char *db_dir(const struct db *d)
 
 /* ---- errors ---- */
 
-static bool is_full(const char *dir)
-{
-	struct statvfs fs;
-
-	return statvfs(dir, &fs) == 0 && (uint64_t)fs.f_bavail * fs.f_frsize < FULL_BELOW;
-}
-
-static cc_err code_of(int rc, const char *dir)
+static cc_err code_of(int rc)
 {
 	switch (rc) {
 	case MDB_NOTFOUND:
@@ -73,9 +57,6 @@ static cc_err code_of(int rc, const char *dir)
 		return CC_CONFLICT;
 	case MDB_MAP_FULL:
 	case MDB_TXN_FULL:
-	case ENOSPC:
-	case EDQUOT:
-	case EFBIG:
 		return CC_FULL;
 	case MDB_CORRUPTED:
 	case MDB_PAGE_NOTFOUND:
@@ -89,30 +70,22 @@ static cc_err code_of(int rc, const char *dir)
 	case EACCES:
 	case EPERM:
 		return CC_PERMISSION;
-	case EIO:
-		/* LMDB gives EIO for a short write, which is what a full tmpfs does. */
-		return is_full(dir) ? CC_FULL : CC_IO;
 	default:
 		/* MDB_PANIC and the system's other errors; the rest are our own mistakes. */
 		return rc > 0 || rc == MDB_PANIC ? CC_IO : CC_INTERNAL;
 	}
 }
 
-static cc_err fail_at(const char *dir, int rc, const char *what)
+cc_err db_error(const struct db *d, int rc, const char *what)
 {
-	cc_err code;
+	const char *no_room;
 
 	if (rc == MDB_SUCCESS)
 		return CC_OK;
-	code = code_of(rc, dir);
-	if (rc == EIO && code == CC_FULL)
-		return cc_fail(code, "%s: %s: the file system is full", dir, what);
-	return cc_fail(code, "%s: %s: %s", dir, what, mdb_strerror(rc));
-}
-
-cc_err db_error(const struct db *d, int rc, const char *what)
-{
-	return fail_at(d->dir, rc, what);
+	no_room = db_no_room(d, rc);
+	if (no_room != NULL)
+		return cc_fail(CC_FULL, "%s: %s: %s", d->dir, what, no_room);
+	return cc_fail(code_of(rc), "%s: %s: %s", d->dir, what, mdb_strerror(rc));
 }
 
 /* ---- open and close ---- */
@@ -139,12 +112,13 @@ out:
 	return err;
 }
 
-static cc_err try_env(struct db *d, uint64_t map_bytes, int *ret_rc)
+static cc_err try_env(struct db *d, int *ret_rc)
 {
 	cc_err err = CC_OK;
 
 	TRY(db_error(d, mdb_env_create(&d->env), "mdb_env_create"));
-	TRY(db_error(d, mdb_env_set_mapsize(d->env, map_bytes), "reserving address space"));
+	TRY(db_error(d, mdb_env_set_userctx(d->env, d), "mdb_env_set_userctx"));
+	TRY(db_error(d, mdb_env_set_mapsize(d->env, d->map_bytes), "reserving address space"));
 	TRY(db_error(d, mdb_env_set_maxdbs(d->env, (MDB_dbi)d->count), "mdb_env_set_maxdbs"));
 	/* NOTLS: a read transaction belongs to its owner, not to the thread that began it. */
 	*ret_rc = mdb_env_open(d->env, d->dir, MDB_NORDAHEAD | MDB_NOTLS, 0600);
@@ -153,35 +127,42 @@ out:
 	return err;
 }
 
-/* Where so much address space is not to be had (a limit of the process, an emulator) less has to do. */
-static cc_err open_env(struct db *d, uint64_t map_bytes)
+void db_close_env(struct db *d)
 {
-	int rc = 0;
-	cc_err err = try_env(d, map_bytes, &rc);
-
-	while ((rc == EINVAL || rc == ENOMEM) && map_bytes / 2 >= MAP_LEAST) {
-		map_bytes /= 2;
+	if (d->env != NULL)
 		mdb_env_close(d->env);
-		d->env = NULL;
-		rc = 0;
-		err = try_env(d, map_bytes, &rc);
-	}
-	return err;
+	d->env = NULL;
 }
 
-static cc_err open_dbis(struct db *d, const char *const *names)
+static cc_err open_dbis(struct db *d)
 {
 	MDB_txn *txn = NULL;
 	cc_err err = CC_OK;
 
 	TRY(db_error(d, mdb_txn_begin(d->env, NULL, 0, &txn), "the first transaction"));
 	for (size_t i = 0; i < d->count; i++)
-		TRY(db_error(d, mdb_dbi_open(txn, names[i], MDB_CREATE, &d->dbis[i]), names[i]));
+		TRY(db_error(
+			d, mdb_dbi_open(txn, d->names[i], MDB_CREATE, &d->dbis[i]), d->names[i]));
 	err = db_error(d, mdb_txn_commit(txn), "the first commit");
 	txn = NULL;
 out:
 	mdb_txn_abort(txn);
 	return err;
+}
+
+/* Where so much address space is not to be had (a limit of the process, an emulator) less has to do. */
+cc_err db_open_env(struct db *d)
+{
+	int rc = 0;
+	cc_err err = try_env(d, &rc);
+
+	while ((rc == EINVAL || rc == ENOMEM) && d->map_bytes / 2 >= MAP_LEAST) {
+		d->map_bytes /= 2;
+		db_close_env(d);
+		rc = 0;
+		err = try_env(d, &rc);
+	}
+	return err == CC_OK ? open_dbis(d) : err;
 }
 
 cc_err db_open(const char *dir, uint64_t map_bytes, const char *const *names, size_t count,
@@ -192,12 +173,18 @@ cc_err db_open(const char *dir, uint64_t map_bytes, const char *const *names, si
 
 	d->lock = -1;
 	d->dir = cc_strdup(dir);
+	d->names = names;
 	d->count = count;
+	d->map_bytes = map_bytes;
 	d->dbis = cc_alloc((count + 1) * sizeof(*d->dbis));
+	d->gate = cc_alloc(sizeof(*d->gate));
+	pthread_rwlock_init(&d->gate->lock, NULL);
+	pthread_mutex_init(&d->gate->mutex, NULL);
+	pthread_cond_init(&d->gate->changed, NULL);
+	signal(SIGXFSZ, SIG_IGN);
 	TRY(file_make_dir(dir, 0700));
 	TRY(lock_dir(dir, &d->lock));
-	TRY(open_env(d, map_bytes));
-	TRY(open_dbis(d, names));
+	TRY(db_open_env(d));
 	*ret = d;
 	d = NULL;
 out:
@@ -209,10 +196,13 @@ void db_close(struct db *d)
 {
 	if (d == NULL)
 		return;
-	if (d->env != NULL)
-		mdb_env_close(d->env);
+	db_close_env(d);
 	if (d->lock >= 0)
 		close(d->lock);
+	pthread_rwlock_destroy(&d->gate->lock);
+	pthread_mutex_destroy(&d->gate->mutex);
+	pthread_cond_destroy(&d->gate->changed);
+	free(d->gate);
 	free(d->dbis);
 	free(d->dir);
 	free(d);
@@ -244,12 +234,29 @@ out:
 
 cc_err db_read_begin(const struct db *d, MDB_txn **ret)
 {
-	return db_error(d, mdb_txn_begin(d->env, NULL, MDB_RDONLY, ret), "a read transaction");
+	uint64_t opened;
+	int rc;
+
+	do {
+		pthread_rwlock_rdlock(&d->gate->lock);
+		opened = d->gate->opened;
+		rc = d->env == NULL ? MDB_PANIC : mdb_txn_begin(d->env, NULL, MDB_RDONLY, ret);
+		if (rc == MDB_SUCCESS)
+			return CC_OK;
+		pthread_rwlock_unlock(&d->gate->lock);
+	} while (rc == MDB_PANIC && db_await_opened(d, opened));
+	return db_error(d, rc, "a read transaction");
 }
 
 void db_read_end(MDB_txn *txn)
 {
+	const struct db *d;
+
+	if (txn == NULL)
+		return;
+	d = mdb_env_get_userctx(mdb_txn_env(txn));
 	mdb_txn_abort(txn);
+	pthread_rwlock_unlock(&d->gate->lock);
 }
 
 cc_err db_get(const struct db *d, MDB_txn *txn, size_t dbi, cc_view key, cc_view *ret)

@@ -12,6 +12,7 @@
 #define MAP_BYTES   (UINT64_C(64) << 30) /* address space: 90 days of certificates and more */
 #define VERSION     1
 #define HEAD_SIZE   (1 + 8 + 1 + SHA256_SIZE)
+#define AHEAD       (UINT64_C(4) << 20)
 #define PRUNE_BATCH 500
 #define PRUNE_LOOKS 5000 /* entries looked at in one go: a transaction stays short */
 
@@ -197,6 +198,13 @@ void ledger_close(struct ledger *l)
 
 /* ---- claim and record ---- */
 
+/* Both belong to a job that was admitted elsewhere: they may use what is kept ahead, which is renewed
+ * whenever it can be. */
+static void renew_room(struct db *d, const struct op *o)
+{
+	cc_ignore(db_reserve(d, o->answer.size, AHEAD), "what there is has to do");
+}
+
 static cc_err apply_claim(struct db *d, MDB_txn *txn, void *arg)
 {
 	struct op *o = arg;
@@ -204,6 +212,7 @@ static cc_err apply_claim(struct db *d, MDB_txn *txn, void *arg)
 	cc_view answer;
 	cc_err err = CC_OK;
 
+	renew_room(d, o);
 	cc_blob_free(&o->found);
 	TRY(look(d, txn, cc_blob_view(&o->key), cc_blob_view(&o->head), &o->state, &answer));
 	o->found = cc_blob_copy(answer);
@@ -242,6 +251,7 @@ static cc_err apply_record(struct db *d, MDB_txn *txn, void *arg)
 	cc_view answer;
 	cc_err err = CC_OK;
 
+	renew_room(d, o);
 	TRY(look(d, txn, cc_blob_view(&o->key), cc_blob_view(&o->head), &state, &answer));
 	ENSURE(state != LEDGER_OTHER,
 		cc_fail(CC_CONFLICT, "ledger: an answer for a CSR that was not claimed"));

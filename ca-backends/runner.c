@@ -9,6 +9,7 @@
 #include "base/crashpoint.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "base/role.h"
 #include "base/sandbox.h"
 #include "base/text.h"
@@ -255,6 +256,7 @@ int runner_role_main(void)
 
 	for (size_t i = 0; i < LINK_FDS_MAX; i++)
 		fds[i] = -1;
+	memory_share();
 	crashpoint_arm();
 	sandbox_early(false);
 	TRY(role_link_setup(ROLE__ROLE_KIND__ROLE_CA_RUNNER, &r.setup, fds));

@@ -15,6 +15,7 @@
 #define MAP_BYTES    (UINT64_C(8) << 30)
 #define FORMAT       1
 #define REVOKED_SIZE (8 + 1)
+#define AHEAD        (UINT64_C(4) << 20)
 #define LATEST_MAX   256u /* so many files at the most a crash can have left out */
 
 enum { ISSUED, REQUEST, REVOKED, LATEST, META, PENDING, DATABASES };
@@ -29,10 +30,15 @@ struct local_db {
 
 static cc_err begin(const struct local_db *d, MDB_txn **ret)
 {
-	return db_error(d->db, mdb_txn_begin(db_env(d->db), NULL, 0, ret), "begin");
+	cc_err err = db_write_begin(d->db, ret);
+
+	if (err != CC_OK && db_reopen(d->db) != CC_OK)
+		cc_die("%s", cc_err_detail(err));
+	return err;
 }
 
-/* Ends the transaction either way. */
+/* Ends the transaction either way.  What was asked for belongs to a job that was admitted elsewhere, so
+ * it may use what is kept ahead, which is renewed whenever it can be. */
 static cc_err end(const struct local_db *d, MDB_txn *txn, cc_err err)
 {
 	if (txn == NULL)
@@ -41,8 +47,21 @@ static cc_err end(const struct local_db *d, MDB_txn *txn, cc_err err)
 		mdb_txn_abort(txn);
 		return err;
 	}
+	cc_ignore(db_reserve(d->db, 0, AHEAD), "what there is has to do");
 	crashpoint_pass(CRASH_LOCAL_BEFORE_COMMIT);
-	err = db_error(d->db, mdb_txn_commit(txn), "commit");
+	switch (db_commit(d->db, txn, &err)) {
+	case DB_COMMITTED:
+		break;
+	case DB_MENDED:
+		err = CC_OK;
+		break;
+	case DB_TOO_LARGE:
+	case DB_NO_ROOM:
+	case DB_AGAIN: /* nothing happened: the caller's failure, after which it is looked up and asked again */
+		break;
+	case DB_LOST:
+		cc_die("%s", cc_err_detail(err));
+	}
 	crashpoint_pass(CRASH_LOCAL_AFTER_COMMIT);
 	return err;
 }

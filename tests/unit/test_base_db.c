@@ -11,10 +11,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -362,6 +364,127 @@ static void less_address_space_has_to_do_where_there_is_not_so_much(void **state
 	assert_true(db_used_bytes(r->db) < MIB);
 }
 
+/* ---- room ahead, on a small file system in a process of its own ---- */
+
+#define NO_MOUNT 77
+
+#define CHILD_CHECK(condition)                                                                     \
+	do {                                                                                       \
+		if (!(condition)) {                                                                \
+			fprintf(stderr, "line %d: %s\n", __LINE__, #condition);                    \
+			_exit(1);                                                                  \
+		}                                                                                  \
+	} while (0)
+
+static bool mount_small_disk(const char *at)
+{
+	int flags = CLONE_NEWNS | (geteuid() == 0 ? 0 : CLONE_NEWUSER);
+
+	return unshare(flags) == 0 && mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+	       mount("tmpfs", at, "tmpfs", 0, "size=16m") == 0;
+}
+
+static void fill_disk(const char *path)
+{
+	static const char page[4096] = {1};
+	int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+
+	CHILD_CHECK(fd >= 0);
+	while (write(fd, page, sizeof(page)) == (ssize_t)sizeof(page))
+		;
+	CHILD_CHECK(errno == ENOSPC);
+	close(fd);
+}
+
+/* One commit of so much, under a new key. */
+static enum db_outcome commit_bytes(struct db *d, size_t size, cc_err *ret_err)
+{
+	static uint32_t number;
+	cc_blob bytes = cc_blob_new(size);
+	MDB_txn *txn = NULL;
+
+	number++;
+	CHILD_CHECK(db_write_begin(d, &txn) == CC_OK);
+	CHILD_CHECK(db_put(d, txn, 0, cc_view_of(&number, sizeof(number)), cc_blob_view(&bytes)) ==
+		    CC_OK);
+	cc_blob_free(&bytes);
+	return db_commit(d, txn, ret_err);
+}
+
+static cc_err commit_reserve(struct db *d, uint64_t own, uint64_t ahead)
+{
+	MDB_txn *txn = NULL;
+	cc_err err;
+
+	CHILD_CHECK(db_write_begin(d, &txn) == CC_OK);
+	err = db_reserve(d, own, ahead);
+	mdb_txn_abort(txn);
+	return err;
+}
+
+static void write_on_a_full_disk(struct rig *r)
+{
+	char filler[128];
+	struct db *d = NULL;
+	cc_err err = CC_OK;
+	size_t more = 0;
+
+	if (!mount_small_disk(r->root))
+		_exit(NO_MOUNT);
+	snprintf(filler, sizeof(filler), "%s/filler", r->root);
+	CHILD_CHECK(db_open(r->dir, 64 * MIB, names, 2, &d) == CC_OK);
+	CHILD_CHECK(commit_reserve(d, 0, 3 * MIB) == CC_OK);
+	fill_disk(filler);
+
+	for (size_t i = 0; i < 12; i++) /* 3 MiB: what was admitted can be written to its end */
+		CHILD_CHECK(commit_bytes(d, MIB / 4 - 4096, &err) == DB_COMMITTED);
+	CHILD_CHECK(commit_reserve(d, 0, 3 * MIB) == CC_FULL); /* and nothing more admitted */
+	CHILD_CHECK(strstr(cc_err_detail(CC_FULL), "the file system is full") != NULL);
+	while (commit_bytes(d, MIB / 4, &err) == DB_COMMITTED)
+		more++;
+	CHILD_CHECK(err == CC_FULL && more <= 12); /* what is kept for copies of pages */
+
+	unlink(filler);
+	CHILD_CHECK(commit_reserve(d, 0, MIB) == CC_OK);
+	CHILD_CHECK(commit_bytes(d, MIB / 4, &err) == DB_COMMITTED);
+	db_close(d);
+}
+
+static void what_was_reserved_can_be_written_when_the_disk_is_full(void **state)
+{
+	struct rig *r = *state;
+	int status = 0;
+	pid_t child = fork();
+
+	if (child == 0) {
+		write_on_a_full_disk(r);
+		_exit(0);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFEXITED(status));
+	if (WEXITSTATUS(status) == NO_MOUNT)
+		skip();
+	assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+static void what_operations_of_one_transaction_admit_adds_up(void **state)
+{
+	struct rig *r = *state;
+	char path[128];
+	struct stat before, after;
+	MDB_txn *txn = NULL;
+
+	snprintf(path, sizeof(path), "%s/data.mdb", r->dir);
+	assert_int_equal(stat(path, &before), 0);
+	assert_int_equal(db_write_begin(r->db, &txn), CC_OK);
+	for (size_t i = 0; i < 8; i++)
+		assert_int_equal(db_reserve(r->db, MIB, 4 * MIB), CC_OK);
+	mdb_txn_abort(txn);
+	assert_int_equal(stat(path, &after), 0);
+	assert_int_equal(after.st_size, before.st_size); /* blocks, not bytes */
+	assert_in_range((uint64_t)after.st_blocks * 512, 12 * MIB, 17 * MIB);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -393,6 +516,10 @@ int main(void)
 			a_terabyte_of_address_space_can_be_reserved, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(
 			less_address_space_has_to_do_where_there_is_not_so_much, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+			what_was_reserved_can_be_written_when_the_disk_is_full, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+			what_operations_of_one_transaction_admit_adds_up, set_up, tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

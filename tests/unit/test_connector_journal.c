@@ -14,6 +14,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 struct bench {
@@ -231,7 +233,7 @@ static void the_nonce_of_a_session_is_kept(void **state)
 	struct bench *b = *state;
 	struct journal_change *c = journal_change_new(b->journal);
 	assert_int_equal(journal_nonce(b->journal).size, 0);
-	journal_change_session(c, cc_view_of(id_bytes, 16), 5, 9);
+	journal_change_session(c, cc_view_of(id_bytes, 16), 5, 9, false);
 	commit(b, c);
 	assert_int_equal(journal_generation(b->journal), 9);
 	reopen(b);
@@ -389,6 +391,54 @@ static void intake_ends_at_four_fifths_and_intent_at_nine_tenths(void **state)
 	assert_int_equal(journal_room(b->journal), JOURNAL_ROOM_FREE);
 }
 
+static void an_open_job_counts_with_what_it_will_still_need(void **state)
+{
+	struct bench *b = *state;
+	uint64_t before;
+	journal_close(b->journal);
+	open_with(b, 2 * JOURNAL_JOB_FUTURE);
+	before = journal_used_bytes(b->journal);
+	assert_int_equal(journal_room(b->journal), JOURNAL_ROOM_FREE);
+	commit(b, with_open(b, 0));
+	assert_in_range(journal_used_bytes(b->journal) - before, JOURNAL_JOB_FUTURE,
+		JOURNAL_JOB_FUTURE + 100 * 1024);
+	fill(b, 250 * 1000);
+	assert_int_equal(journal_room(b->journal), JOURNAL_ROOM_NO_INTAKE);
+}
+
+static void limit_file_size(rlim_t size)
+{
+	struct rlimit limit;
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+	limit.rlim_cur = size;
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
+/* The limit stands for a disk with room for what a job writes, and none for a job more. */
+static void without_room_a_job_is_not_admitted_and_one_that_was_goes_on(void **state)
+{
+	struct bench *b = *state;
+	struct journal_change *c;
+	Journal__OpenJob other = JOURNAL__OPEN_JOB__INIT;
+	uint8_t id[JOB_ID_SIZE] = {9};
+	char *path = file_join(b->dir, "data.mdb");
+	struct stat st;
+	commit(b, with_open(b, 0));
+	assert_int_equal(stat(path, &st), 0);
+	limit_file_size((rlim_t)st.st_size + (1u << 20));
+	c = journal_change_new(b->journal);
+	other.state = JOURNAL__JOB_STATE__STATE_INTENT;
+	journal_change_open(c, cc_view_of(id, sizeof id), &other);
+	journal_commit(c, on_done, b);
+	loop_run(b->loop);
+	assert_int_equal(b->result, CC_FULL);
+	fill(b, 200 * 1000);           /* ISSUED: its chain */
+	commit(b, with_open(b, 1000)); /* an INTENT of a job that is open is no admission */
+	limit_file_size(RLIM_INFINITY);
+	assert_int_equal(count_open(b), 1);
+	free(path);
+}
+
 /* ---- formats ---- */
 
 /* As release 1 wrote it: the settlement in `code`. */
@@ -494,6 +544,11 @@ int main(void)
 			a_doubt_is_counted_once_for_each_job_and_ca, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			intake_ends_at_four_fifths_and_intent_at_nine_tenths, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			an_open_job_counts_with_what_it_will_still_need, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			without_room_a_job_is_not_admitted_and_one_that_was_goes_on, setup,
+			teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
