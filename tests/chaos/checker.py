@@ -10,6 +10,9 @@ import json
 SETTLED = ("winner", "not_issued", "orphan_revoked", "orphan_kept", "in_doubt")
 TERMINAL = ("DONE", "DEAD", "CANCELLED")
 NO_DIGEST = "0" * 64
+TOLD = {"done": "DONE", "failed": "DEAD", "dead": "DEAD", "cancelled": "CANCELLED"}
+# what a connector that is at rest has nothing of: the rest of a journal's states wait for a CA, or for time
+NOT_AT_REST = ("received", "intent", "claimed", "pending", "issued", "result", "settling", "ready-to-send")
 
 
 class Checker:
@@ -46,6 +49,14 @@ class Checker:
                 self.violation(1, f"an accepted job is {rows[0]['store_state']}", **self.story(job_id))
         for job_id in set(self.rows) - set(self.s["accepted"]):
             self.violation(1, "the queue has a job that was never accepted", **self.story(job_id))
+        names = collections.Counter(self.s["accepted"].values())
+        for name in self.s["submitted"]:
+            if names[name] != 1:
+                self.violation(1, f"a job that was submitted has {names[name]} ids", name=name)
+        for job_id, state in self.s["told"].items():
+            now = [r["store_state"] for r in self.rows.get(job_id, [])]
+            if now != [TOLD[state]] or (self.s["stored"].get(job_id) or {}).get("state") != state:
+                self.violation(1, f"a job was told as {state}, and that is not its end", **self.story(job_id))
 
     def waits_at_its_ca(self, job_id, row):
         return row["store_state"] == "PARKED" and self.s["hex_ids"].get(job_id) in self.s["pending"]
@@ -76,9 +87,10 @@ class Checker:
                 self.violation(2, "the CA's files and its database differ", ca=ca, only_file=sorted(files - rows),
                                only_database=sorted(rows - files))
 
-    # (3) every claim is settled, and the CA does not say otherwise
+    # (3) every claim is settled, the CA does not say otherwise, and no connector still has work
 
     def claims_are_settled(self):
+        winners = {row["certificate_sha256"] for row in self.s["rows"] if row.get("certificate_sha256")}
         by_digest = {(c["ca"], c["cert_sha256"]): c for c in self.issued}
         by_key = {(c["ca"], c["spki_sha256"]) for c in self.issued}
         for claim in self.claims:
@@ -88,12 +100,30 @@ class Checker:
             if word not in SETTLED:
                 if not (claim["job_state"] == "PARKED" and self.s["hex_ids"].get(claim["job"]) in self.s["pending"]):
                     self.violation(3, f"a claim is {word}", claim=claim, **self.story(claim["job"]))
+            elif word in ("winner", "orphan_revoked", "orphan_kept") and certificate is not None and \
+                    certificate["spki_sha256"] != claim["spki_sha256"]:
+                self.violation(3, f"a claim is {word} with a certificate of another key", claim=claim,
+                               certificate=certificate)
+            elif word in ("orphan_revoked", "orphan_kept") and claim["certificate_sha256"] in winners:
+                self.violation(3, f"a claim is {word}, and its certificate is a winner", **self.story(claim["job"]))
             elif word in ("orphan_revoked", "orphan_kept") and certificate is None:
                 self.violation(3, f"a claim is {word}, and the CA does not have the certificate", claim=claim)
             elif word == "orphan_revoked" and not revoked:
                 self.violation(3, "a claim is orphan_revoked, and the CA's list does not have it", claim=claim)
             elif word == "winner" and (claim["ca"], claim["spki_sha256"]) not in by_key:
                 self.violation(3, "a claim is winner, and its CA has no certificate for its key", claim=claim)
+        self.journals_are_at_rest()
+
+    def journals_are_at_rest(self):
+        """Of the connectors that are still there: a clone has ended, and a journal that was taken away is nobody's."""
+        for connector in set(self.s["ca_of"]) - set(self.s["removed"]):
+            journal = self.s["journals"][connector][-1]
+            for row in journal["open"]:
+                if row["state"] in NOT_AT_REST:
+                    self.violation(3, f"a connector still has a job that is {row['state']}", connector=connector, row=row)
+            for doubt in journal["doubt"]:
+                if not doubt["reported"]:
+                    self.violation(3, "a doubt was not reported", connector=connector, doubt=doubt)
 
     # (4) at most one winner a job, and it is the certificate in the result
 
@@ -204,8 +234,19 @@ class Checker:
                                    record=record, expected=before)
                     break
                 before = record["sha256"]
+            self.vault_agrees(connector, records)
         for connector in self.s["ca_of"]:
             self.certificates_have_records(connector)
+
+    def vault_agrees(self, connector, records):
+        """The chain goes on to the keyvault's newest decision, but for those that it still keeps for its connector."""
+        vault = self.s["vaults"][connector]
+        last, waiting = max(records, default=0), [n for n in vault["waiting"] if n not in records]
+        if waiting != list(range(last + 1, vault["decisions"] + 1)):
+            self.violation(8, "the audit chain does not reach the keyvault's last decision", connector=connector,
+                           last=last, vault=vault)
+        elif not waiting and last and records[last]["sha256"] != vault["head_sha256"]:
+            self.violation(8, "the audit chain's end is not the keyvault's", connector=connector, last=last, vault=vault)
 
     def certificates_have_records(self, connector):
         """What a clone decided is in the clone's journal: it was that connector too."""
@@ -221,6 +262,10 @@ class Checker:
         for certificate in self.issued:
             if certificate["ca"] == self.s["ca_of"][connector] and certificate["spki_sha256"] not in keys:
                 self.violation(8, "no audit record of a certificate", connector=connector, certificate=certificate)
+        for job_id in self.s["revoke_jobs"]:
+            if any(r["store_state"] == "DONE" and r["connector"] == connector for r in self.rows.get(job_id, [])) and \
+                    not any(r["job"] == self.s["hex_ids"][job_id] and r["outcome"] == "done" for r in records):
+                self.violation(8, "no audit record of a revocation", connector=connector, **self.story(job_id))
 
     def all(self):
         self.accepted_are_final()

@@ -84,6 +84,22 @@ def a_job_that_nobody_submitted(s):
     del s["accepted"][issue_row(s)["id"]]
 
 
+@falsehood(1)
+def a_job_that_was_told_as_failed(s):
+    s["told"][issue_row(s)["id"]] = "failed"
+
+
+@falsehood(1)
+def a_job_that_changed_after_it_was_told(s):
+    row = issue_row(s)
+    row["store_state"] = "CANCELLED"
+
+
+@falsehood(1)
+def a_job_that_was_submitted_and_has_no_id(s):
+    s["submitted"].append("issue-of-nobody")
+
+
 @falsehood(2)
 def a_certificate_that_nobody_claimed(s):
     row = issue_row(s)
@@ -125,6 +141,38 @@ def an_orphan_that_does_not_exist(s):
 @falsehood(3)
 def an_orphan_that_was_not_revoked(s):
     winner_claim(issue_row(s))["settlement"] = "orphan_revoked"
+
+
+@falsehood(3)
+def a_winner_with_another_key(s):
+    winner_claim(issue_row(s, 1))["spki_sha256"] = winner_claim(issue_row(s))["spki_sha256"]
+
+
+@falsehood(3)
+def an_orphan_that_is_the_winner(s):
+    winner_claim(issue_row(s))["settlement"] = "orphan_kept"
+
+
+@falsehood(3)
+def an_unsettled_claim_of_a_connector_that_is_there(s):
+    row = issue_row(s)
+    row["rows"][-1]["end"] = "taken_over"
+    winner_claim(row)["settlement"] = "unsettled"
+
+
+@falsehood(3)
+def a_job_that_a_connector_forgot(s):
+    s["journals"]["hq-3"][-1]["open"].append({"job": "00" * 16, "state": "issued", "ca": "ca-3", "epoch": 1})
+
+
+@falsehood(3)
+def a_doubt_that_nobody_was_told_of(s):
+    s["journals"]["hq-1"][-1]["doubt"].append({"job": "00" * 16, "ca": "ca-1", "spki_sha256": OTHER, "reported": False})
+
+
+@falsehood(4)
+def a_done_job_without_a_winner(s):
+    issue_row(s)["rows"][-1]["end"] = "open"
 
 
 @falsehood(4)
@@ -174,6 +222,20 @@ def a_revocation_that_was_not_done(s):
 
 
 @falsehood(5)
+def a_revocation_that_nobody_asked_for(s):
+    row = issue_row(s)
+    known = ca_of(s, row)
+    issue_more(known, dict(certificate_of(s, row), serial="2", cert_sha256=OTHER, spki_sha256=OTHER))
+    revoke(known, "2")
+
+
+@falsehood(5)
+def a_revocation_that_only_the_database_has(s):
+    row = issue_row(s)
+    ca_of(s, row)["database"]["revoked"].append({"serial": "3", "time_s": 0, "reason": 0})
+
+
+@falsehood(5)
 def a_list_that_is_not_the_cas(s):
     next(iter(s["cas"].values()))["crl_is_signed"] = False
 
@@ -190,6 +252,11 @@ def two_certificates_without_a_record(s):
 @falsehood(7)
 def a_device_with_other_bytes(s):
     device_of(s, issue_row(s))["pfx_sha256"] = OTHER
+
+
+@falsehood(7)
+def a_device_that_was_given_another_answer(s):
+    device_of(s, issue_row(s))["result_sha256"] = OTHER
 
 
 @falsehood(7)
@@ -212,6 +279,25 @@ def a_device_that_got_nothing(s):
 def a_lost_audit_record(s):
     journal = s["journals"]["hq-1"][-1]
     del journal["audit"][1]
+
+
+@falsehood(8)
+def a_lost_last_audit_record(s):
+    s["journals"]["hq-3"][-1]["audit"].pop()
+
+
+@falsehood(8)
+def an_end_of_the_audit_that_is_not_the_keyvaults(s):
+    s["vaults"]["hq-2"]["head_sha256"] = OTHER
+
+
+@falsehood(8)
+def a_revocation_without_an_audit_record(s):
+    job_id = next(j for j in s["revoke_jobs"] if any(r["id"] == j and r["store_state"] == "DONE" for r in s["rows"]))
+    for journals in s["journals"].values():
+        for record in journals[-1]["audit"]:
+            if record["job"] == s["hex_ids"][job_id]:
+                record["job"] = "00" * 16
 
 
 @falsehood(8)
@@ -241,9 +327,27 @@ def finished_house(build, top):
     uid = house.free_uid()
     prepare.make(build, top / "prepared", uid)
     words = [sys.executable, str(CHAOS / "round.py"), "--seed", "1", "--prepared", str(top / "prepared"), "--root",
-             str(top / "round"), "--build", str(build), "--jobs", "30", "--uid", str(uid), "--faults", ""]
+             str(top / "round"), "--build", str(build), "--jobs", "36", "--uid", str(uid), "--faults", ""]
     subprocess.run(words, check=True, stdin=subprocess.DEVNULL, timeout=180)
+    if not (top / "round/sources.json").exists():
+        raise SystemExit(f"the round without faults failed: {(top / 'round/round.json').read_text()}")
     return json.loads((top / "round/sources.json").read_text())
+
+
+def planned(seed, number):
+    """What a process of its own, with other hashes than ours, plans for a seed."""
+    program = ("import json, plan; names = [f'job-{i}' for i in range(60)]; "
+               f"print(json.dumps([plan.plan({seed}, names, 28), plan.plan({seed}, names, 28, ['clone']), plan.ways({seed})]))")
+    return subprocess.run([sys.executable, "-B", "-c", program], cwd=CHAOS, env=dict(os.environ, PYTHONHASHSEED=str(number)),
+                          stdout=subprocess.PIPE, check=True, text=True, timeout=60).stdout
+
+
+def plan_is_pure():
+    """How many seeds are planned in two ways, or as other seeds are."""
+    plans = [(planned(seed, 1), planned(seed, 2)) for seed in (1, 2, 3)]
+    wrong = sum(a != b for a, b in plans) + len(plans) - len({a for a, _ in plans})
+    print(f"{'FAIL' if wrong else 'ok'}: a seed has one plan")
+    return wrong
 
 
 def main():
@@ -253,7 +357,7 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     top = pathlib.Path(tempfile.mkdtemp(prefix="checker."))
     top.chmod(0o755)
-    failed = 0
+    failed = plan_is_pure()
     try:
         clean = finished_house(build, top)
         violations = checker.check(copy.deepcopy(clean))

@@ -14,6 +14,7 @@ import socket
 import ssl
 import struct
 import subprocess
+import threading
 import time
 import http.client
 
@@ -24,6 +25,11 @@ CHAOS = pathlib.Path(__file__).resolve().parent
 PROGRAMS = ("connector/certconnectord", "ctl/certconnectorctl", "cloud-queue/certqueued",
             "cloud-queue/certqueuectl", "cloud-queue/certdevice", "tests/chaos_journal_dump")
 TOOL_LIMIT_S = 60
+RESERVED = []  # sockets
+WITH_US = ("setpriv", "--pdeathsig", "KILL") if shutil.which("setpriv") else ()  # no daemon outlives its round
+
+
+SENT = (signal.SIGKILL, signal.SIGTERM)  # what the harness, or a crash point, ends a daemon with
 
 
 class HouseError(Exception):
@@ -56,14 +62,25 @@ def free_uid():
 
 
 def free_ports(count):
-    """Ports that were free a moment ago, from below the range that the kernel gives to clients."""
+    """Ports that are ours while this process runs, from below the range that the kernel gives to clients: they are bound
+    here, so that no other round takes them, and a daemon that sets SO_REUSEADDR can still listen there."""
     ports = []
     while len(ports) < count:
-        port = random.randrange(20000, 32000)
-        with socket.socket() as s:
-            if port not in ports and s.connect_ex((HOST, port)) != 0:
-                ports.append(port)
+        port, s = random.randrange(20000, 32000), socket.socket()
+        try:
+            s.bind((HOST, port))
+        except OSError:
+            s.close()
+            continue
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        RESERVED.append(s)
+        ports.append(port)
     return ports
+
+
+def listens(port):
+    with socket.socket() as s:
+        return s.connect_ex((HOST, port)) == 0
 
 
 def start_time(pid):
@@ -93,6 +110,25 @@ class Process:
             except ProcessLookupError:
                 pass
 
+    def stopped(self, seconds=0.5):
+        """Whether SIGSTOP has reached it."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            try:
+                if pathlib.Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T":
+                    return True
+            except OSError:
+                return False
+            time.sleep(0.005)
+        return False
+
+    def maps(self, word):
+        """Whether a file of this name is in its memory."""
+        try:
+            return word in pathlib.Path(f"/proc/{self.pid}/maps").read_text()
+        except OSError:
+            return False
+
     def ended(self, seconds):
         try:
             until(seconds, f"the end of {self.pid}", lambda: not self.alive(), 0.01)
@@ -110,6 +146,8 @@ class House:
         self.crash = {}        # process -> setting for its next start
         self.ports = {}
         self.log_at = {}       # connector -> length of its log at its last start
+        self.daemons = []      # (name, popen) of all that was ever started
+        self.local = threading.local()
 
     # ---- files and tools ----
 
@@ -167,9 +205,24 @@ class House:
 
     def spawn(self, log, words, clock=None, crash=None):
         with open(self.path(log), "ab") as out:
-            popen = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=self.root,
-                                     env=self.environment(clock, crash), **self.identity())
+            popen = subprocess.Popen([*WITH_US, *words], stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+                                     cwd=self.root, env=self.environment(clock, crash), **self.identity())
+        self.daemons.append((log, popen))
         return Process(popen.pid, popen)
+
+    def bad_ends(self):
+        """Daemons that ended by a signal which nobody sends."""
+        return [f"{log}: ended by signal {-popen.returncode}" for log, popen in self.daemons
+                if popen.poll() is not None and popen.returncode < 0 and -popen.returncode not in SENT]
+
+    def since(self, log, at):
+        """What a log has behind this place."""
+        path = self.path(log)
+        return path.read_bytes()[at:].decode(errors="replace") if path.exists() else ""
+
+    def log_size(self, log):
+        path = self.path(log)
+        return path.stat().st_size if path.exists() else 0
 
     def start_queue(self):
         if self.queue is None or not self.queue.alive():
@@ -184,8 +237,7 @@ class House:
         running = self.supervisors.get(name)
         if running is None or not running.alive():
             self.await_strays(name)
-            log = self.path(f"{name}.log")
-            self.log_at[name] = log.stat().st_size if log.exists() else 0
+            self.log_at[name] = self.log_size(f"{name}.log")
             self.supervisors[name] = self.spawn(f"{name}.log", [self.program("certconnectord"), "--config",
                                                                 str(self.path(name, "etc/connector.yaml"))],
                                                 name, self.crash.pop(name, None))
@@ -235,15 +287,16 @@ class House:
                 child.ended(seconds)
         self.strays = [s for s in self.strays if s[0] != name]
 
-    def stop(self, name, seconds=30):
-        """An orderly end, or SIGKILL when it does not come."""
+    def stop(self, name, seconds=30, told=False):
+        """An orderly end, or SIGKILL when it does not come; `told`: it has its signal, and a second one says `at once`."""
         process = self.queue if name == "queue" else self.supervisors.get(name)
         if process is None:
             return
         children = [] if name == "queue" else list(self.children(name).values())
         for p in [process, *children]:
             p.send(signal.SIGCONT)
-        process.send(signal.SIGTERM)
+        if not told:
+            process.send(signal.SIGTERM)
         if not process.ended(seconds):
             process.send(signal.SIGKILL)
             process.ended(10)
@@ -279,34 +332,48 @@ class House:
         except (OSError, ValueError):
             return None
 
-    def store_rows(self):
+    def store_rows(self, seconds=10):
         """Every job with its attempts and claims, from the store itself; None when the queue does not answer."""
         rows, cursor = [], "0"
         while cursor:
-            page = self.control({"op": "check", "tenant": TENANT, "cursor": cursor})
+            page = self.control({"op": "check", "tenant": TENANT, "cursor": cursor}, seconds)
             if page is None or not page.get("ok"):
                 return None
             rows += page["rows"]
             cursor = page.get("cursor")
         return rows
 
-    def online(self):
-        answer = self.control({"op": "connector_list", "tenant": TENANT})
+    def online(self, seconds=10):
+        answer = self.control({"op": "connector_list", "tenant": TENANT}, seconds)
         return {c["id"] for c in answer["connectors"] if c["online"]} if answer and answer.get("ok") else set()
 
     def api(self, method, path, body=None, seconds=10):
         """(status, JSON) of the producer API; OSError or HTTPException when nothing comes."""
-        context = ssl.create_default_context(cafile=str(self.path("queue/queue-ca.pem")))
-        connection = http.client.HTTPSConnection(HOST, self.ports["producers"], timeout=seconds, context=context)
+        if getattr(self.local, "connection", None) is not None:
+            try:
+                return self.api_once(method, path, body, seconds)
+            except (OSError, http.client.HTTPException, ValueError):
+                pass  # a connection that was kept may have ended meanwhile; every request may be made twice
+        return self.api_once(method, path, body, seconds)
+
+    def api_once(self, method, path, body, seconds):
+        connection = getattr(self.local, "connection", None)
+        if connection is None:
+            context = ssl.create_default_context(cafile=str(self.path("queue/queue-ca.pem")))
+            connection = http.client.HTTPSConnection(HOST, self.ports["producers"], timeout=seconds, context=context)
+        self.local.connection = None  # until its answer is read
         try:
             headers = {"Authorization": "Bearer " + self.path("producer.token").read_text().strip(),
                        "Content-Type": "application/json"}
             connection.request(method, f"/v1/tenants/{TENANT}{path}", body, headers)
             answer = connection.getresponse()
             text = answer.read()
+            if not answer.will_close:
+                self.local.connection, connection = connection, None
             return answer.status, json.loads(text) if text else None
         finally:
-            connection.close()
+            if connection is not None:
+                connection.close()
 
     # ---- ports, clocks ----
 

@@ -1,8 +1,9 @@
 /*
- * Dump: what a stopped connector's journal, or a stopped local CA's database, has on disk, as JSON on
- * standard output, for the checker of invariants.
+ * Dump: what a stopped connector's journal, its keyvault's decisions, or a stopped local CA's database has
+ * on disk, as JSON on standard output, for the checker of invariants.
  *
  *   chaos_journal_dump journal DIR     DIR is STATE/journal
+ *   chaos_journal_dump vault DIR       DIR is STATE/vault/state
  *   chaos_journal_dump ca DIR          DIR is STATE/ca/NAME/local/db
  *
  * It reads through the rooms' own code, so that a journal which they could not open is a failure here
@@ -14,6 +15,7 @@
 #include "ca-backends/local/local_int.h"
 #include "connector/job_table.h"
 #include "connector/journal_int.h"
+#include "keyvault/state_int.h"
 #include "proto/codec.h"
 #include "vault/v1/vault.pb-c.h"
 #include <jansson.h>
@@ -160,6 +162,37 @@ out:
 	return err;
 }
 
+/* The keyvault keeps a decision's record until the connector has it on disk. */
+static cc_err decision_row(void *arg, uint64_t counter, cc_view row)
+{
+	(void)row;
+	json_array_append_new(arg, json_integer((json_int_t)counter));
+	return CC_OK;
+}
+
+static cc_err dump_vault(const char *dir, json_t *to)
+{
+	const cc_secret no_key = {0}; /* nothing is decided here */
+	struct state *s = NULL;
+	MDB_txn *txn = NULL;
+	Vault__StateMeta *meta = NULL;
+	json_t *waiting = json_array();
+	cc_err err = CC_OK;
+
+	TRY(state_open(dir, &no_key, 0, &s));
+	TRY(state_list_decisions(s, decision_row, waiting));
+	TRY(db_read_begin(s->db, &txn));
+	TRY(state_meta_get(s->db, txn, &meta));
+	json_object_set_new(to, "decisions", json_integer((json_int_t)meta->decisions));
+	json_object_set_new(to, "head_sha256", hex_of(meta->head_sha256));
+out:
+	codec_free(meta);
+	db_read_end(txn);
+	json_object_set_new(to, "waiting", waiting);
+	state_close(s);
+	return err;
+}
+
 static cc_err issued_row(void *arg, cc_view serial, cc_view der)
 {
 	uint8_t digest[SHA256_SIZE];
@@ -200,10 +233,12 @@ int main(int argc, char **argv)
 
 	if (argc == 3 && strcmp(argv[1], "journal") == 0) {
 		err = dump_journal(argv[2], to);
+	} else if (argc == 3 && strcmp(argv[1], "vault") == 0) {
+		err = dump_vault(argv[2], to);
 	} else if (argc == 3 && strcmp(argv[1], "ca") == 0) {
 		err = dump_ca(argv[2], to);
 	} else {
-		fprintf(stderr, "usage: chaos_journal_dump journal DIR | ca DIR\n");
+		fprintf(stderr, "usage: chaos_journal_dump journal DIR | vault DIR | ca DIR\n");
 		json_decref(to);
 		return EXIT_USAGE;
 	}

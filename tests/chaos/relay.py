@@ -20,7 +20,7 @@ class Relay:
     def __init__(self, target, seed):
         self.target, self.mode, self.random = target, "pass", random.Random(seed)
         self.pairs, self.server, self.changed = set(), None, asyncio.Event()
-        self.connections = 0
+        self.connections = self.hurt = 0  # hurt: pieces and connections that the mode met
 
     async def listen(self, port):
         self.server = await asyncio.start_server(self.accept, "127.0.0.1", port)
@@ -28,6 +28,7 @@ class Relay:
     async def accept(self, reader, writer):
         self.connections += 1
         if self.mode == "refuse":
+            self.hurt += 1
             return abort(writer)
         try:
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self.target)
@@ -65,6 +66,7 @@ class Relay:
         return parts
 
     async def hold(self):
+        self.hurt += self.mode != "pass"
         while self.mode == "blackhole":
             self.changed.clear()
             await self.changed.wait()
@@ -77,6 +79,7 @@ class Relay:
         self.mode = mode
         self.changed.set()
         for near, far in list(self.pairs):
+            self.hurt += mode in ("reset", "half")
             if mode == "reset":
                 abort(near)
                 abort(far)
@@ -120,6 +123,15 @@ class Relays:
         async def do():
             self.relays[name].set(mode)
         self.call(do())
+
+    def hurt(self, names):
+        return sum(self.relays[name].hurt for name in names)
+
+    def mode(self, name):
+        return self.relays[name].mode
+
+    def connections(self, name):
+        return self.relays[name].connections
 
     def stop(self):
         async def end():

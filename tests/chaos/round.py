@@ -28,12 +28,15 @@ import prepare
 import sources
 import traffic
 from house import CONNECTORS, House, HouseError, until
-from relay import Relays
+from plan import SECONDS, plan, ways
+from ways import Ways
 
 WARM = "issue-1"
-FINAL_S, SETTLE_S, ONLINE_S = 90, 60, 8
+FINAL_S, SETTLE_S, REST_S, ONLINE_S = 90, 60, 30, 8
+DONE_SHARE = 0.5  # of a round's jobs, at least, end well whatever happens
 NOT_AT_REST = ("received", "intent", "claimed", "pending", "issued", "result", "settling", "ready-to-send")
-BAD_WORDS = re.compile(r"AddressSanitizer|LeakSanitizer|runtime error:|ThreadSanitizer")
+BAD_WORDS = re.compile(r"AddressSanitizer|LeakSanitizer|runtime error:|ThreadSanitizer|Assertion .* failed|"
+                       r"name=child_exited .*reason=\"signal (?!9\"|15\")")
 
 
 class Log:
@@ -59,6 +62,9 @@ class Approver(threading.Thread):
         self.house, self.connectors, self.stopping, self.decided = h, connectors, threading.Event(), {}
 
     def waiting(self, name):
+        folder = self.house.path(name, "state/ca", prepare.ca_name(name), "local/requests")
+        if not folder.is_dir() or not any(folder.iterdir()):
+            return []  # the tool would say the same
         done = self.house.ctl(name, "ca", "requests", check=False)
         try:
             return json.loads(done.stdout) if done.returncode == 0 else []
@@ -66,7 +72,7 @@ class Approver(threading.Thread):
             return []
 
     def run(self):
-        while not self.stopping.wait(0.4):
+        while not self.stopping.wait(0.2):
             for name in self.connectors:
                 for request in self.waiting(name):
                     number = int((re.search(r"manual-(\d+)", request["subject"]) or [0, 0])[1])
@@ -82,21 +88,26 @@ class Round:
         self.house = House(options.build, options.root, options.uid)
         self.log = Log(self.house.path("round.log"))
         self.jobs = json.loads(self.house.path("jobs.json").read_text())
-        self.relays = Relays()
-        self.faults = faults.Faults(self.house, self.relays, connectors, self.log)
-        self.producer = self.approver = None
-        self.notes, self.busy, self.first = {}, {}, {}
+        self.ways = Ways(self.house, connectors, self.kinds_of_ways(), options.seed)
+        self.faults = faults.Faults(self.house, self.ways, connectors, self.log)
+        self.producer = self.approver = self.devices = None
+        self.notes, self.busy, self.first, self.wrong, self.submitted = {}, {}, {}, [], []
+
+    def kinds_of_ways(self):
+        return ways(self.options.seed)
+
+    def present(self):
+        return set(self.connectors) - self.faults.removed
 
     # ---- start ----
 
     def start(self):
-        ports = house.free_ports(2 + len(self.connectors))
-        relays = dict(zip(self.connectors, ports[2:]))
+        ports = house.free_ports(2 + self.ways.count())
         if self.options.disks:
             faults.mount_disks(self.house)
-        self.house.assign_ports({"connectors": ports[0], "producers": ports[1]}, relays)
-        for name, port in relays.items():
-            self.relays.add(name, port, ports[0], f"{self.options.seed} {name}")
+        first = self.ways.build(ports[0], ports[2:])
+        self.house.assign_ports({"connectors": ports[0], "producers": ports[1]}, first)
+        self.log(f"ways: {self.ways.kinds}")
         self.armed = dict(self.house.crash)
         self.house.start_queue()
         if not "queue" in self.armed:
@@ -108,9 +119,8 @@ class Round:
         new = [n for n, job in self.jobs.items() if not job.get("old") and n != WARM]
         if not self.house.path("pending").exists():
             new = [n for n in new if not self.jobs[n].get("manual")]
-        planned, submitted = faults.plan(self.options.seed, new, self.options.jobs)
-        if self.options.faults is not None:
-            planned = [f for f in planned if f[1] in self.options.faults.split(",")]
+        asked = None if self.options.faults is None else self.options.faults.split(",")
+        planned, submitted = plan(self.options.seed, new, self.options.jobs, asked)
         self.log(f"seed {self.options.seed}: {len(submitted)} jobs, {len(planned)} faults")
         for at, kind, what in planned:
             self.log(f"planned {at:5.2f} {kind} {what}")
@@ -120,10 +130,11 @@ class Round:
         """Until a first job is done: a store that was copied takes its connectors back before it gives out work."""
         self.producer = traffic.Producer(self.house, self.jobs, ())
         self.producer.submit(WARM)
-        if not traffic.await_final(self.house, self.producer.accepted, 30):
-            raise HouseError("the house did not come up")
-        until(10, "the connectors", lambda: set(self.connectors) <= self.house.online())
         self.first = self.producer.accepted
+        self.devices = traffic.Devices(self.house, self.jobs, self.accepted)
+        self.devices.start()
+        until(30, "the first job", lambda: not self.devices.missing())
+        until(10, "the connectors", lambda: set(self.connectors) <= self.house.online())
         self.log("up")
 
     # ---- faults, then none ----
@@ -135,13 +146,18 @@ class Round:
                 self.faults.tick()
                 time.sleep(0.02)
             self.faults.do(kind, what)
-        while time.monotonic() < begin + faults.SECONDS:
+        while time.monotonic() < begin + SECONDS:
             self.faults.tick()
             time.sleep(0.02)
 
     def conflict(self, name):
         """Since its last start this connector was told that another has its identity."""
         return b"name=identity_conflict" in self.house.path(f"{name}.log").read_bytes()[self.house.log_at[name]:]
+
+    def superseded(self, name):
+        """It was told last that another connection has its place, and leaves it there for a minute."""
+        said = self.house.path(f"{name}.log").read_bytes()[self.house.log_at[name]:]
+        return said.rfind(b"a newer connection of this connector") > said.rfind(b"name=connected")
 
     def recover(self, name):
         """What an operator does after an identity conflict."""
@@ -167,11 +183,14 @@ class Round:
         until(30, "the daemons", self.all_run, 0.1)
         self.house.await_queue()
         end, restarted = time.monotonic() + ONLINE_S, set()
-        while missing := set(self.connectors) - self.house.online():
+        while missing := self.present() - self.house.online():
             self.faults.tick()
             for name in missing:
                 if self.conflict(name):
                     self.recover(name)
+                elif name not in restarted and self.superseded(name):
+                    self.restart(name)
+                    restarted.add(name)
             if time.monotonic() > end:
                 if missing <= restarted:
                     raise HouseError(f"not connected after healing: {sorted(missing)}")
@@ -184,7 +203,7 @@ class Round:
 
     def all_run(self):
         self.faults.tick()
-        return self.house.queue.alive() and all(self.house.supervisors[n].alive() for n in self.connectors)
+        return self.house.queue.alive() and all(self.house.supervisors[n].alive() for n in self.present())
 
     # ---- quiescence ----
 
@@ -194,15 +213,54 @@ class Round:
             self.producer.stopping = True
             raise HouseError(self.producer.problem or "the producer's jobs were not accepted in time")
         self.log("all accepted")
-        final = traffic.await_final(self.house, self.producer.accepted, FINAL_S)
-        self.log(f"{len(final)} of {len(self.producer.accepted)} final")
-        for what, test, seconds in (("claims that are settled", self.settled, SETTLE_S), ("journals at rest", self.at_rest, 30)):
+        if self.faults.store_went_back:
+            self.submit_again()
+        if self.faults.removed:
+            self.mourn()
+        for what, test, seconds in (("jobs that are final", lambda: not self.devices.missing(), FINAL_S),
+                                    ("claims that are settled", self.settled, SETTLE_S),
+                                    ("journals at rest", self.at_rest, REST_S)):
             try:
-                until(seconds, what, test, 0.2)
+                until(seconds, what, test, 0.1)
             except HouseError as error:
-                self.log(f"{error} {self.busy}")
+                self.wrong.append(f"invariant 0: {error} {self.busy}")
+            self.log(what)
         self.log("at rest")
-        return final
+
+    def submit_again(self):
+        """What a producer does when the queue went back: the same signed bytes are the same job."""
+        again = traffic.Producer(self.house, self.jobs, [(0, name) for name in self.producer.accepted.values()])
+        again.run()
+        if again.problem or not again.accepted.items() <= self.producer.accepted.items():
+            raise HouseError(again.problem or "the same bytes got another id")
+
+    def mourn(self):
+        """What an operator does when a connector is gone for good: it is shut out, what is parked with it goes to
+        others, and what only it could do is cancelled."""
+        gone = self.faults.removed
+        for name in gone:
+            self.house.queuectl("connector", "disable", house.TENANT, name)
+
+        def over():
+            for row in self.house.store_rows() or ():
+                name = self.producer.accepted.get(row["id"])
+                owner = row["rows"][-1]["connector"] if row["rows"] else None
+                if row["store_state"] == "PARKED" and owner in gone:
+                    self.house.control({"op": "job_takeover", "tenant": house.TENANT, "job": row["id"]})
+                elif row["store_state"] == "READY" and name and self.only_for(name) in gone:
+                    self.house.control({"op": "job_cancel", "tenant": house.TENANT, "job": row["id"]})
+            return not self.devices.missing()
+        try:
+            until(FINAL_S, "the end of what a removed connector had", over, 0.3)
+        except HouseError as error:
+            self.wrong.append(f"invariant 0: {error}")
+
+    def only_for(self, name):
+        """The connector that alone can do this job: it has the file's key, or the CA that issued."""
+        job = self.jobs[name]
+        if job["kind"] == "revoke":
+            return CONNECTORS[int(job["target"].removeprefix("old-")) % len(CONNECTORS)]
+        return job.get("holder")
 
     def settled(self):
         rows = self.house.store_rows()
@@ -210,7 +268,7 @@ class Round:
                                         for c in a["claims"] if row["store_state"] != "PARKED")
 
     def at_rest(self):
-        for name in self.connectors:
+        for name in self.present():
             done = self.house.ctl(name, "status", check=False)
             try:
                 jobs = json.loads(done.stdout)["jobs"]
@@ -241,26 +299,32 @@ class Round:
         return {j: sources.describe(x509.load_pem_x509_certificate(
             self.house.path(f"imported/{holder}.pem").read_bytes()))["cert_sha256"] for j, holder in holders.items()}
 
-    def gather(self, final):
+    def accepted(self):
+        return dict(self.producer.accepted)
+
+    def gather(self):
         accepted = {job["id"]: name for name, job in self.jobs.items() if "id" in job} | self.producer.accepted
-        devices = [traffic.install(self.house, job_id, name, self.jobs[name], final[job_id])
-                   for job_id, name in self.producer.accepted.items() if job_id in final]
+        self.devices.stop()
+        devices, told = list(self.devices.installed), {j: a["state"] for j, a in self.devices.final.items()}
         for name, job in self.jobs.items():
             if job.get("old"):
                 answer = json.loads(self.house.path(f"old/{name}.json").read_text())
                 devices.append(traffic.install(self.house, job["id"], name, job, answer))
+                told[job["id"]] = answer["state"]
         found = {"accepted": accepted, "jobs": self.jobs, "hex_ids": {j: hex_id(j) for j in accepted},
+                 "submitted": self.submitted, "told": told, "removed": sorted(self.faults.removed),
                  "devices": [d for d in devices if d], "rows": self.house.store_rows(), "stored": self.stored(accepted),
                  "pending": [], "ca_of": {c: prepare.ca_name(c) for c in CONNECTORS}}
         for job_id, digest in self.imported(accepted).items():
             found["stored"].setdefault(job_id, {})["cert_sha256"] = digest
+        self.log("asked")
         if found["rows"] is None:
             raise HouseError("the queue does not tell its rows")
-        for name in self.connectors:
-            self.house.stop(name)
-        self.house.stop("queue")
+        self.stop_all()
+        self.log("stopped")
         found["journals"] = {c: sources.read_journals(self.house, c, self.faults.replaced.get(c, ()))
                              for c in (*CONNECTORS, *self.faults.clones)}
+        found["vaults"] = {c: sources.read_vault(self.house, c) for c in found["journals"]}
         found["cas"] = {prepare.ca_name(c): sources.read_ca(
             self.house, self.house.path(c, "state/ca", prepare.ca_name(c), "local")) for c in CONNECTORS}
         digests = {n: sources.sha256(self.house.path(f"old/{n}.der").read_bytes())
@@ -269,7 +333,18 @@ class Round:
                                 if self.jobs[n]["kind"] == "revoke"}
         return found
 
-    def bad_words(self):
+    def stop_all(self):
+        """In an orderly way, all at once."""
+        names = sorted(self.present())
+        for name in names:
+            self.house.supervisors[name].send(signal.SIGTERM)
+        for name in names:
+            self.house.stop(name, told=True)
+        self.house.stop("queue")
+
+    def bad_ends(self):
+        for end in self.house.bad_ends():
+            yield f"invariant 0: {end}"
         for log in self.house.root.glob("*.log"):
             for line in log.read_text(errors="replace").splitlines():
                 if BAD_WORDS.search(line):
@@ -287,25 +362,39 @@ class Round:
         """The jobs; what came before them counts too."""
         self.approver = Approver(self.house, self.approving)
         self.approver.start()
+        self.submitted = [*self.first.values(), *(name for _, name in submitted)]
         self.producer = traffic.Producer(self.house, self.jobs, submitted)
         self.producer.accepted.update(self.first)
         self.producer.start()
+        if self.devices is None:
+            self.devices = traffic.Devices(self.house, self.jobs, self.accepted)
+            self.devices.start()
 
     def conclude(self):
         """(jobs, violations) after healing."""
         self.heal()
-        final = self.await_rest()
-        found = self.gather(final)
+        self.wrong += self.faults.refuse_clones()
+        self.await_rest()
+        self.notes["faults"] = self.faults.counts()
+        found = self.gather()
         self.house.path("sources.json").write_text(json.dumps(found))
         states = {}
         for row in found["rows"]:
             states[row["store_state"]] = states.get(row["store_state"], 0) + 1
-        self.notes["states"] = states
+        self.notes["states"], self.notes["dead"] = states, {}
+        for row in found["rows"]:
+            if row["store_state"] == "DEAD":
+                code = (row.get("error") or {}).get("code", "")
+                self.notes["dead"][code] = self.notes["dead"].get(code, 0) + 1
         self.notes["settled"] = {}
         for row in found["rows"]:
             for c in (c for a in row["rows"] for c in a["claims"]):
                 self.notes["settled"][c["settlement"]] = self.notes["settled"].get(c["settlement"], 0) + 1
-        return len(self.producer.accepted), checker.check(found) + list(self.bad_words())
+        self.log("judged")
+        done = sum(1 for state in found["told"].values() if state == "done")
+        if done < DONE_SHARE * len(found["told"]):
+            self.wrong.append(f"invariant 0: only {done} of {len(found['told'])} jobs were done")
+        return len(self.producer.accepted), checker.check(found) + self.wrong + list(self.bad_ends())
 
     def end(self):
         if self.producer is not None:
@@ -313,8 +402,10 @@ class Round:
         if self.approver is not None:
             self.approver.stopping.set()
             self.approver.join(house.TOOL_LIMIT_S)
+        if self.devices is not None:
+            self.devices.stop()
         self.house.end()
-        self.relays.stop()
+        self.ways.end()
 
 
 def carry_out(one, what):

@@ -5,7 +5,10 @@ jobs      name -> what the producer signed
 rows      the queue's jobs with attempts and claims (asked while it still ran)
 stored    job id -> the job as the API tells it at the end (asked while it still ran)
 devices   the devices' log
+told      job id -> the first final state that the API told
+submitted, removed  names of the jobs that were handed in; connectors that went for good
 journals  connector -> its journals, the newest last: dumped by chaos_journal_dump
+vaults    connector -> how many decisions its keyvault has made
 cas       CA -> certificates and revocations as its own files and its own database have them
 """
 import hashlib
@@ -40,6 +43,11 @@ def read_ca(house, folder):
     return {"issued": certificates, "revoked": sorted(f"{r.serial_number:x}" for r in crl),
             "crl_is_signed": crl.is_signature_valid(root.public_key()), "issuer": root.subject.rfc4514_string(),
             "database": database}
+
+
+def read_vault(house, connector):
+    """How many decisions the keyvault has recorded, and which of them its connector has not confirmed."""
+    return json.loads(house.run("chaos_journal_dump", "vault", house.path(connector, "state/vault/state")))
 
 
 def read_journals(house, connector, replaced):

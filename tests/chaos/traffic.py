@@ -4,7 +4,6 @@ What was accepted and what a device has got is written down here, as it happens:
 for the checker, which asks the queue for the same things later.
 """
 import base64
-import concurrent.futures
 import hashlib
 import http.client
 import json
@@ -15,9 +14,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, pkcs12
 
 from house import HouseError
 
-RETRY_S = 0.15
+RETRY_S, LOOK_S = 0.15, 0.3
 ACCEPTED = (200, 202)
 FINAL = ("done", "failed", "dead", "cancelled")
+TERMINAL = ("DONE", "DEAD", "CANCELLED")
 
 
 class Producer(threading.Thread):
@@ -67,26 +67,47 @@ class Producer(threading.Thread):
         return False
 
 
-def await_final(house, ids, seconds):
-    """The last answer for each id that was final in time."""
-    end, found = time.monotonic() + seconds, {}
+class Devices(threading.Thread):
+    """Each result is opened by its device as soon as it can be had; the first final answer for each id is kept."""
 
-    def wait(job_id):
-        while time.monotonic() < end:
-            try:
-                status, answer = house.api("GET", f"/jobs/{job_id}?wait=5", seconds=15)
-            except (OSError, http.client.HTTPException, ValueError):
-                time.sleep(RETRY_S)
-                continue
-            if status == 200 and answer["state"] in FINAL:
-                found[job_id] = answer
-                return
-            if status != 200:
-                time.sleep(RETRY_S)
+    def __init__(self, house, jobs, accepted):
+        super().__init__(daemon=True)
+        self.house, self.jobs, self.accepted = house, jobs, accepted  # accepted(): id -> name
+        self.final, self.installed = {}, []
+        self.stopping, self.problem = threading.Event(), None
 
-    with concurrent.futures.ThreadPoolExecutor(6) as pool:
-        list(pool.map(wait, ids))
-    return found
+    def run(self):
+        try:
+            while not self.stopping.wait(LOOK_S):
+                self.look()
+        except Exception as error:  # whatever it is, the round is told
+            self.problem = f"the devices failed: {error!r}"
+
+    def look(self):
+        """The store's word is only a hint of what to ask the API for."""
+        accepted = self.accepted()
+        for row in self.house.store_rows() or ():
+            if row["store_state"] in TERMINAL and row["id"] in accepted and row["id"] not in self.final:
+                self.fetch(row["id"], accepted[row["id"]])
+
+    def fetch(self, job_id, name):
+        try:
+            status, answer = self.house.api("GET", f"/jobs/{job_id}", seconds=15)
+        except (OSError, http.client.HTTPException, ValueError):
+            return
+        if status == 200 and answer["state"] in FINAL:
+            self.installed.append(install(self.house, job_id, name, self.jobs[name], answer))
+            self.final[job_id] = answer
+
+    def missing(self):
+        if self.problem:
+            raise HouseError(self.problem)
+        return [job_id for job_id in self.accepted() if job_id not in self.final]
+
+    def stop(self):
+        self.stopping.set()
+        if self.is_alive():
+            self.join(60)
 
 
 def result_digest(answer):
