@@ -20,8 +20,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define HANDSHAKE_S 10 /* TLS and headers: what a silent peer is given */
-#define IDLE_S      65 /* between requests of one connection; longer than the longest poll */
+#define IDLE_S 65 /* between requests of one connection; longer than the longest poll */
 
 struct gateway_vhost {
 	struct lws_vhost *vhost;
@@ -75,7 +74,9 @@ static void fill_info(const struct gateway_vhost_setup *setup, struct gateway_vh
 	info->ssl_cipher_list = ciphers;
 	info->ssl_options_set = SSL_OP_NO_SSLv3 | SSL_OP_NO_TLSv1 | SSL_OP_NO_TLSv1_1 |
 				SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION;
-	info->timeout_secs = HANDSHAKE_S;
+	/* timeout_secs is read when a context is made, not here; and a connection has its room for headers
+	 * from before TLS, so that the time for which it may hold that is the one that counts */
+	info->timeout_secs_ah_idle = GATEWAY_HANDSHAKE_S;
 	info->keepalive_timeout = IDLE_S;
 	if (setup->websocket) {
 		v->retry.secs_since_valid_ping = (uint16_t)setup->ping_s;

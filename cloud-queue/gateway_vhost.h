@@ -11,6 +11,9 @@
 
 #include "cloud-queue/queue_config.h"
 
+/* What a peer is given for TLS and the head of its first request, from the moment it connects. */
+#define GATEWAY_HANDSHAKE_S 10
+
 struct lws;
 struct lws_protocols;
 struct loop;

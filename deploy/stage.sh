@@ -12,7 +12,8 @@
 # everything runs as one unused numeric uid, otherwise as the caller.  Settings before stage_new:
 # STAGE_WALLS=full (root only: a numeric uid for each role), STAGE_POLICY (text appended to policy.yaml),
 # STAGE_KEY_TYPES (of corp-user), STAGE_PROFILES (more CA profiles, indented by two spaces), STAGE_REWRAP (more
-# keys of `rewrap`), STAGE_KEYVAULT (more keys of `keyvault`), STAGE_INFLIGHT.
+# keys of `rewrap`), STAGE_KEYVAULT (more keys of `keyvault`), STAGE_INFLIGHT; STAGE_BEFORE_CONNECTOR (a command that
+# is run before connector.yaml is written and may set STAGE_SETTINGS, text appended to it).
 
 TENANT=contoso
 STAGE_HOST=127.0.0.1 # a number: a bare Debian root has no /etc/hosts
@@ -151,6 +152,7 @@ stage_connector_config() {
 		stage_free_uid && STAGE_CA_UID=$STAGE_UID
 		users="users: {supervisor: $STAGE_OWNER, connector: $STAGE_NET_UID, keyvault: $STAGE_VAULT_UID, ca: $STAGE_CA_UID}"
 	fi
+	${STAGE_BEFORE_CONNECTOR:-:}
 	stage_as mkdir -p "$STAGE/etc/ca.d"
 	stage_as tee "$STAGE/etc/connector.yaml" >/dev/null <<-YAML
 		state_dir: $STAGE/state
@@ -163,6 +165,7 @@ stage_connector_config() {
 		log: {format: logfmt, level: info}
 		connector: {max_inflight: ${STAGE_INFLIGHT:-16}, backoff_min_ms: 100, backoff_max_ms: 2000}
 		keyvault: {master_key: master.key${STAGE_KEYVAULT:+, $STAGE_KEYVAULT}}
+		${STAGE_SETTINGS:-}
 	YAML
 	stage_as tee "$STAGE/etc/ca.d/corp-ca.yaml" >/dev/null <<-YAML
 		backend: local

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """A proxy that keeps to the letter of RFC 9110 section 9.3.6 and to nothing else: its answer comes byte by
-byte; with a certificate it opens TLS instead of passing it on.
+byte; with a certificate it opens TLS instead of passing it on.  It tells of each tunnel, and of what it carried.
 
 usage: odd_proxy.py PORT [CERTIFICATE KEY]"""
 import socket
@@ -24,12 +24,15 @@ def read_head(client):
     return head.decode("ascii", "replace")
 
 
-def carry(source, to):
+def carry(source, to, target):
+    count = 0
     try:
         while data := source.recv(65536):
             to.sendall(data)
+            count += len(data)
     except OSError:
         pass
+    print("carried", target, count, flush=True)
     for end in (source, to):
         try:
             end.shutdown(socket.SHUT_RDWR)
@@ -46,13 +49,15 @@ def serve(client, inspection):
             answer(client, "HTTP/1.1 405 Only CONNECT\r\nContent-Length: 0\r\n\r\n")
             return
         server = None if inspection else socket.create_connection((host.strip("[]"), int(port)), 10)
+        if server:
+            server.settimeout(None)  # a tunnel may be silent for as long as its ends like
         answer(client, "HTTP/1.1 200 OK\r\nX-Proxy: odd\r\n\r\n")
         print("tunnel", target, flush=True)
         if inspection:
             inspection.wrap_socket(client, server_side=True).recv(1)
             return
-        threading.Thread(target=carry, args=(server, client), daemon=True).start()
-        carry(client, server)
+        threading.Thread(target=carry, args=(server, client, target), daemon=True).start()
+        carry(client, server, target)
     except (OSError, ValueError) as problem:
         print("ended:", problem, flush=True)
     finally:

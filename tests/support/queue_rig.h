@@ -24,6 +24,7 @@
 #include "proto/job.h"
 #include "tests/support/fixture_ca.h"
 #include "tests/support/fixture_jobs.h"
+#include "tests/support/queue_described.h"
 #include "tests/support/ws_client.h"
 #include <fcntl.h>
 #include <ftw.h>
@@ -289,6 +290,8 @@ static inline struct tls_client_reply qrig_ask_with(
 			"Content-Type: application/json\r\nContent-Length: %zu\r\n", strlen(body));
 	cc_blob_printf(&request, "\r\n%s", body ? body : "");
 	reply = tls_client_ask(c, cc_blob_view(&request));
+	if (reply.status != 0 && !described(method, path, reply.status))
+		fail_msg("%s %s: %d is not in openapi.json", method, path, reply.status);
 	cc_blob_free(&request);
 	tls_client_close(c);
 	return reply;

@@ -22,11 +22,11 @@ for program in certconnectord certconnectorctl certqueued certqueuectl certdevic
 	expect 0 "[0-9]+\\.[0-9]" "$program" --version
 	expect 2 "bogus" "$program" --bogus
 done
-for command in init enroll ca "ca init" "ca init corp-ca" "ca requests" "ca approve" "ca deny" pfx "pfx import" keys "keys generate" status doctor; do
+for command in init enroll ca "ca init" "ca init corp-ca" "ca requests" "ca approve" "ca deny" pfx "pfx import" keys "keys generate" devices jobs "jobs approve" status doctor; do
 	expect 0 "usage: certconnectorctl" "${nowhere[@]}" $command --help
 done
 for command in init root "root new" signer "signer new" "signer state" "signer put" tenant "tenant add" token \
-	"token connector contoso" sign verify submit record "record put" "record deliver" wait show; do
+	"token connector contoso" sign verify submit record "record put" "record deliver" wait show connector "connector adopt contoso"; do
 	expect 0 "usage: certqueuectl" certqueuectl $command --help
 done
 for command in new ask "ask issue" open; do

@@ -60,8 +60,19 @@ status 1 "corp-ca: request ffffffffffffffff" ctl ca requests
 for name in alice bob carol; do
 	test_expect "$name's request is listed beside it" grep -q "CN=$name" "$STAGE/said"
 done
-test_expect "how many could not be read is said" grep -q "1 files of requests could not be read" "$STAGE/said"
+test_expect "how many could not be read is said" grep -q "1 files or directories of requests could not be read" "$STAGE/said"
 rm "$damaged"
+
+# --- nor does a CA whose directory cannot be opened
+cp "$STAGE/etc/ca.d/corp-ca.yaml" "$STAGE/etc/ca.d/other-ca.yaml"
+mkdir -p "$STAGE/state/ca/other-ca/local"
+touch "$STAGE/state/ca/other-ca/local/requests"
+status 1 "other-ca.*requests" ctl ca requests
+for name in alice bob carol; do
+	test_expect "$name's request is listed beside that CA" grep -q "CN=$name" "$STAGE/said"
+done
+status 0 "CN=alice" ctl ca requests --ca corp-ca
+rm -r "$STAGE/etc/ca.d/other-ca.yaml" "$STAGE/state/ca/other-ca"
 
 # --- wrong usage, and requests that are not there
 status 2 "usage" ctl ca approve

@@ -1,11 +1,13 @@
 # What every system test starts with: a stage that is taken down whatever happens.
-# Sourced with $1 = build directory.
+# Sourced with $1 = build directory.  CC_TEST_PROXY=squid|split|socks5 puts that proxy between the connector and its
+# queue, and the test fails when nothing went through it (tests/proxies).
 set -euo pipefail
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 build=$1
 . "$top/deploy/stage.sh"
 . "$top/deploy/pfx-makers.sh"
 . "$top/deploy/main-job.sh"
+[ -z "${CC_TEST_PROXY:-}" ] || . "$top/tests/support/through_proxy.sh"
 
 # Exit status 77: ctest counts it as skipped, and the reason is printed.
 test_skip() {
@@ -34,10 +36,16 @@ quietly() {
 	"$@" >"$STAGE/quietly.out" 2>&1 || { sed 's/^/    /' "$STAGE/quietly.out"; return 1; }
 }
 
+test_clean_up() { :; } # for a test that has more to take down than processes: before the stage's folder goes
+
 test_finish() {
-	local status=$?
+	local status=$? pid
 	trap - EXIT
+	set +e
+	[ $status -ne 0 ] || [ -z "${CC_TEST_PROXY:-}" ] || proxy_carried || status=1
 	[ $status -eq 0 ] || [ $status -eq 77 ] || stage_logs
+	for pid in ${stage_pids[@]+"${stage_pids[@]}"}; do stage_stop_pid "$pid"; done
+	test_clean_up
 	stage_down
 	exit $status
 }

@@ -5,10 +5,13 @@
 
 #include "base/clock.h"
 #include "base/hash.h"
+#include "cloud-queue/gateway_vhost.h"
 #include "cloud-queue/gateway_wss.h"
 #include "proto/enroll.h"
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
+#include <poll.h>
+#include <sys/socket.h>
 
 /* ---- guards of the vhost ---- */
 
@@ -25,6 +28,97 @@ static void plaintext_gets_no_answer(void **state)
 	assert_null(strstr(answer, "200"));
 	assert_null(strstr(answer, "HTTP/"));
 	close(fd);
+}
+
+/* What a client says first, as far as it goes without an answer. */
+static void client_hello(cc_blob *to)
+{
+	SSL_CTX *context = SSL_CTX_new(TLS_client_method());
+	SSL *ssl = SSL_new(context);
+	BIO *out = BIO_new(BIO_s_mem());
+	char *data = NULL;
+	long size;
+
+	SSL_set_bio(ssl, BIO_new(BIO_s_mem()), out);
+	assert_true(SSL_connect(ssl) < 0);
+	size = BIO_get_mem_data(out, &data);
+	assert_true(size > 200);
+	cc_blob_append(to, cc_view_of(data, (size_t)size));
+	SSL_free(ssl);
+	SSL_CTX_free(context);
+}
+
+/* Half-open connections: at each port one that says nothing, one that says half a ClientHello, one that
+ * says it byte by byte, one that says it and no more. */
+enum { SILENT, HALF, DRIPPING, HELLO_ONLY, WAYS };
+
+struct half_open {
+	struct pollfd peers[2 * WAYS];
+	size_t dripped, gone;
+};
+
+static void half_open(struct half_open *h, const struct qrig *q, cc_view hello)
+{
+	const uint32_t ports[2] = {q->connector_port, q->producer_port};
+	const size_t sizes[WAYS] = {
+		[HALF] = hello.size / 2, [DRIPPING] = 1, [HELLO_ONLY] = hello.size};
+
+	h->dripped = 1;
+	for (size_t i = 0; i < 2 * WAYS; i++) {
+		size_t size = sizes[i % WAYS];
+		int fd = tls_client_tcp("127.0.0.1", ports[i / WAYS]);
+
+		assert_true(fd >= 0);
+		assert_int_equal(send(fd, hello.data, size, MSG_NOSIGNAL), size);
+		h->peers[i] = (struct pollfd){.fd = fd, .events = POLLIN};
+	}
+}
+
+/* One look at all; a byte more from those that drip. */
+static void tend(struct half_open *h, cc_view hello)
+{
+	char answer[4096];
+
+	poll(h->peers, 2 * WAYS, 200);
+	for (size_t i = 0; i < 2 * WAYS; i++) {
+		struct pollfd *p = &h->peers[i];
+
+		if (p->fd >= 0 && (p->revents & (POLLIN | POLLHUP | POLLERR)) != 0 &&
+			recv(p->fd, answer, sizeof(answer), MSG_DONTWAIT) <= 0) {
+			close(p->fd);
+			p->fd = -1;
+			h->gone++;
+		} else if (p->fd >= 0 && i % WAYS == DRIPPING && h->dripped < hello.size / 2) {
+			(void)send(p->fd, hello.data + h->dripped, 1, MSG_NOSIGNAL);
+		}
+	}
+	h->dripped++;
+}
+
+static void a_peer_that_does_not_get_on_is_dropped_in_time(void **state)
+{
+	struct qrig *q = *state;
+	struct half_open h = {0};
+	cc_blob hello = CC_BLOB_NONE, answer = CC_BLOB_NONE;
+	int64_t limit_ms = GATEWAY_HANDSHAKE_S * 1000 + 3000, began;
+	struct tls_client *quiet = tls_client_open(q->producer_port, NULL);
+	struct tls_client *half = tls_client_open(q->producer_port, NULL);
+
+	assert_true(tls_client_write(half, cc_view_text("GET /v1/health HTTP/1.1\r\nHo")));
+	client_hello(&hello);
+	began = clock_boottime_ms();
+	half_open(&h, q, cc_blob_view(&hello));
+	while (h.gone < 2 * WAYS && clock_boottime_ms() - began < limit_ms)
+		tend(&h, cc_blob_view(&hello));
+	assert_int_equal(h.gone, 2 * WAYS);
+	assert_true(clock_boottime_ms() - began >= GATEWAY_HANDSHAKE_S * 1000 - 1000);
+	assert_false(tls_client_read(quiet, &answer));
+	assert_false(tls_client_read(half, &answer));
+	assert_in_range(clock_boottime_ms() - began, 0, limit_ms);
+	tls_client_close(quiet);
+	tls_client_close(half);
+	cc_blob_free(&answer);
+	cc_blob_free(&hello);
 }
 
 static void http_2_is_not_selected(void **state)
@@ -381,6 +475,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(plaintext_gets_no_answer),
+		cmocka_unit_test(a_peer_that_does_not_get_on_is_dropped_in_time),
 		cmocka_unit_test(http_2_is_not_selected),
 		cmocka_unit_test(an_h2c_upgrade_is_refused),
 		cmocka_unit_test(a_websocket_upgrade_is_refused_here),
