@@ -17,6 +17,8 @@
 	X(journal, "journal adopt: make this host's journal the one of its identity")              \
 	X(pfx, "pfx import FILE...: re-protect PFX files and hand them to the queue")              \
 	X(keys, "show the keyvault's public keys and fingerprints")                                \
+	X(jobs, "jobs that wait for an operator: jobs waiting, jobs approve, jobs deny")           \
+	X(devices, "show the devices and the key that is known for each")                          \
 	X(clock, "clock accept: go on after the clock was ahead")                                  \
 	X(status, "show connection, jobs, CAs, processes, expiries")                               \
 	X(doctor, "check everything that has to be right, with the fix where it is not")

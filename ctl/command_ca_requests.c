@@ -29,7 +29,8 @@ struct ask {
 	const char *reference;
 	bool json;
 	json_t *list;       /* of `requests` */
-	size_t unread;      /* of `requests`: files that could not be read */
+	bool lists;         /* `requests`: a CA that cannot be looked at does not hide the others */
+	size_t unread;      /* of `requests`: files and directories that could not be read */
 	char *found_ca;     /* of a decision */
 	size_t found_count; /* CAs at which it waits */
 };
@@ -141,6 +142,16 @@ static cc_err note_one(void *arg, const char *reference)
 	return CC_OK;
 }
 
+/* The others are still to be seen. */
+static cc_err pass_over(struct ask *a, const char *ca, cc_err err)
+{
+	if (err == CC_OK || !a->lists)
+		return err;
+	(void)ctl_fail(ca, err);
+	a->unread++;
+	return CC_OK;
+}
+
 /* `fn` for every request that waits at the CAs that were asked about. */
 static cc_err each_request(struct ask *a, ca_request_each_fn fn)
 {
@@ -155,7 +166,8 @@ static cc_err each_request(struct ask *a, ca_request_each_fn fn)
 			continue;
 		dir = local_dir(a->ctl, names[i]);
 		at.dir = dir;
-		err = ca_request_each(dir, CA_REQUEST_REQUESTS_DIR, fn, &at);
+		err = pass_over(
+			a, names[i], ca_request_each(dir, CA_REQUEST_REQUESTS_DIR, fn, &at));
 		free(dir);
 	}
 	for (size_t i = 0; i < count; i++)
@@ -179,6 +191,7 @@ static cc_err list_requests(struct ask *a)
 	cc_err err;
 
 	a->list = json_array();
+	a->lists = true;
 	err = each_request(a, list_one);
 	if (err == CC_OK && a->json) {
 		char *text = json_dumps(a->list, JSON_INDENT(2));
@@ -187,11 +200,12 @@ static cc_err list_requests(struct ask *a)
 	} else if (err == CC_OK) {
 		for (size_t i = 0; i < json_array_size(a->list); i++)
 			print_item(json_array_get(a->list, i));
-		if (json_array_size(a->list) == 0)
+		if (json_array_size(a->list) == 0 && a->unread == 0)
 			printf("no request waits\n");
 	}
 	if (err == CC_OK && a->unread > 0)
-		err = cc_fail(CC_MALFORMED, "%zu files of requests could not be read", a->unread);
+		err = cc_fail(CC_MALFORMED,
+			"%zu files or directories of requests could not be read", a->unread);
 	json_decref(a->list);
 	return err;
 }

@@ -113,6 +113,7 @@ static json_t *as_json(const Control__StatusReport *r)
 	json_object_set_new(to, "cloud_blind", json_boolean(r->cloud_blind));
 	json_object_set_new(to, "device_keys", text_value(r->device_keys));
 	json_object_set_new(to, "policy_problem", text_value(r->policy_problem));
+	json_object_set_new(to, "waiting_jobs", json_integer(r->waiting_jobs));
 	json_object_set_new(to, "jobs", counts(r->n_states, r->states));
 	json_object_set_new(to, "outcomes", counts(r->n_outcomes, r->outcomes));
 	json_object_set_new(to, "journal_bytes", json_integer((json_int_t)r->journal_bytes));

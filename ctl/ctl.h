@@ -85,6 +85,8 @@ int command_ca_requests_usage(FILE *to, int status); /* gives `status` back */
 int command_journal(struct ctl *c, int argc, char **argv);
 int command_pfx(struct ctl *c, int argc, char **argv);
 int command_keys(struct ctl *c, int argc, char **argv);
+int command_devices(struct ctl *c, int argc, char **argv);
+int command_jobs(struct ctl *c, int argc, char **argv);
 int command_clock(struct ctl *c, int argc, char **argv);
 int command_status(struct ctl *c, int argc, char **argv);
 int command_doctor(struct ctl *c, int argc, char **argv);

@@ -181,6 +181,7 @@ void begin_serve(struct call *c)
 		device_key_judge(c->rules->policy, issue->holder, issue->device_key, &device, false,
 			c->now_s, &c->change.device)));
 	c->change.has_device = true;
+	c->change.what = cc_blob_copy(codec_view(issue->ca_profile));
 	TRY(call_step(c, REASON_INTERNAL,
 		state_find_taken(c->vault->state, cc_blob_view(&c->change.tenant),
 			cc_view_of(c->change.job_id, JOB_ID_SIZE), &row)));

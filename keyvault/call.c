@@ -224,6 +224,7 @@ static void forget_effects(struct state_change *change)
 	change->ticket_number = 0;
 	change->judges_clock = false;
 	change->blocks = false;
+	change->rules = STATE_RULES_NOT;
 	change->accepts_clock = false;
 	change->confirm = 0;
 }
@@ -253,7 +254,32 @@ static void log_device(const struct call *c)
 		LV_VIEW("device", cc_blob_view(&d->device_id)),
 		LV_VIEW("user", cc_blob_view(&d->user_id)),
 		LV_HEX("spki", cc_view_of(d->spki_sha256, SHA256_SIZE)),
-		LV_TEXT("source", d->source));
+		LV_TEXT("source", c->change.approved ? "approved" : d->source));
+}
+
+static void log_question(const struct call *c)
+{
+	const struct state_change *change = &c->change;
+
+	log_event(EV_APPROVAL_ASKED, LV_JOB(cc_view_of(change->job_id, JOB_ID_SIZE)),
+		LV_TEXT("correlation", c->correlation),
+		LV_VIEW("device", cc_blob_view(&change->device.device_id)),
+		LV_VIEW("user", cc_blob_view(&change->device.user_id)),
+		LV_HEX("spki", cc_view_of(change->device.spki_sha256, SHA256_SIZE)),
+		LV_HEX("known",
+			cc_view_of(change->known_spki, change->has_known ? SHA256_SIZE : 0)),
+		LV_TEXT("reason", c->detail));
+}
+
+static void log_ruling(const struct call *c)
+{
+	const struct state_change *change = &c->change;
+
+	log_event(EV_APPROVAL_DECIDED, LV_JOB(cc_view_of(change->job_id, JOB_ID_SIZE)),
+		LV_TEXT("decision", change->rules == STATE_RULES_APPROVE ? "approved" : "denied"),
+		LV_U64("uid", change->rules_uid),
+		LV_VIEW("device", cc_blob_view(&change->decision.subject)),
+		LV_VIEW("reason", cc_blob_view(&change->rules_reason)));
 }
 
 void call_log(const struct call *c)
@@ -267,6 +293,13 @@ void call_log(const struct call *c)
 			LV_TEXT("outcome",
 				c->reason == REASON_NONE ? "done" : reason_code(c->reason)),
 			LV_TEXT("reason", c->detail));
+		if (c->reason == REASON_NONE && c->change.rules != STATE_RULES_NOT)
+			log_ruling(c);
+		return;
+	}
+	if (c->reason == REASON_WAITS) { /* once, however often the job comes */
+		if (c->change.asked)
+			log_question(c);
 		return;
 	}
 	if (c->reason == REASON_NONE && c->change.device_is_new)

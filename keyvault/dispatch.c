@@ -35,6 +35,9 @@ static const struct call_op admin_ops[] = {
 	{OP(BLOCK_DEVICE), "block_device", WORK_ADMIN, admin_serve_block, true},
 	{OP(CHECK_POLICY), "check_policy", WORK_ADMIN, listing_serve_admin, false},
 	{OP(ACCEPT_CLOCK), "accept_clock", WORK_ADMIN, admin_serve_accept_clock, true},
+	{OP(LIST_WAITING), "list_waiting", WORK_ADMIN, admin_serve_waiting, false},
+	{OP(APPROVE_JOB), "approve_job", WORK_ADMIN, admin_serve_approve, true},
+	{OP(DENY_JOB), "deny_job", WORK_ADMIN, admin_serve_deny, true},
 	{OP(OTHER), "other", WORK_ADMIN, NULL, true},
 };
 #undef OP
@@ -110,6 +113,13 @@ static void refuse_now(struct call *c, enum reason why)
 	end(c);
 }
 
+static const char *verdict_words(struct state_change *change)
+{
+	if (change->said.size > 0)
+		return cc_blob_text(&change->said);
+	return change->words != NULL ? change->words : "found when it was committed";
+}
+
 static void on_committed(void *arg, cc_err err)
 {
 	struct call *c = arg;
@@ -127,9 +137,7 @@ static void on_committed(void *arg, cc_err err)
 		return;
 	} else if (c->change.verdict != REASON_NONE) {
 		/* Words of an earlier reason are not this one's, and may be a password's. */
-		cc_ignore(
-			call_refuse(c, c->change.verdict, "%s",
-				c->change.words ? c->change.words : "found when it was committed"),
+		cc_ignore(call_refuse(c, c->change.verdict, "%s", verdict_words(&c->change)),
 			"noted");
 		call_answer_refusal(c);
 	}

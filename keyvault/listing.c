@@ -125,8 +125,10 @@ static void list_expiries(struct listing *l, const struct policy *p, const struc
 		add_expiry(l, sk_X509_value(device_cas, i), cc_asprintf("device CA %d", i + 1));
 }
 
-static void make_list(struct listing *l, struct call *c)
+static cc_err make_list(struct listing *l, struct call *c)
 {
+	size_t waiting = 0;
+
 	vault__public_list__init(&l->list);
 	list_keys(l, c->vault->keys);
 	if (c->rules->policy != NULL) {
@@ -135,6 +137,9 @@ static void make_list(struct listing *l, struct call *c)
 	}
 	list_identity(l, c->rules->pins);
 	l->list.policy_problem = codec_text(c->rules->problem);
+	cc_err err = state_count_waiting(c->vault->state, c->now_s, &waiting);
+	l->list.waiting = (uint32_t)waiting;
+	return call_step(c, REASON_INTERNAL, err);
 }
 
 static void free_list(struct listing *l)
@@ -159,10 +164,10 @@ void listing_serve(struct call *c)
 	Vault__VaultAnswer answer = VAULT__VAULT_ANSWER__INIT;
 	struct listing l = {0};
 
-	make_list(&l, c);
 	answer.answer_case = VAULT__VAULT_ANSWER__ANSWER_LIST;
 	answer.list = &l.list;
-	call_answer(c, &answer);
+	if (make_list(&l, c) == CC_OK)
+		call_answer(c, &answer);
 	free_list(&l);
 }
 
@@ -171,10 +176,10 @@ void listing_serve_admin(struct call *c)
 	Vault__AdminAnswer answer = VAULT__ADMIN_ANSWER__INIT;
 	struct listing l = {0};
 
-	make_list(&l, c);
 	answer.answer_case = VAULT__ADMIN_ANSWER__ANSWER_LIST;
 	answer.list = &l.list;
-	call_answer_admin(c, &answer);
+	if (make_list(&l, c) == CC_OK)
+		call_answer_admin(c, &answer);
 	free_list(&l);
 }
 

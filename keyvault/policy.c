@@ -41,7 +41,7 @@ out:
 
 struct policy_file {
 	uint64_t version, revision, max_job_lifetime_s;
-	int report_detail, device_keys, revoke_scope;
+	int report_detail, device_keys, unknown_keys, revoke_scope;
 	const struct conf_node *device_cas, *pinned_limits, *denied_rids, *ca_profiles, *rewrap,
 		*limits;
 };
@@ -76,8 +76,14 @@ static const struct conf_key policy_keys[] = {
 		.type = CONF_CHOICE,
 		.offset = offsetof(struct policy_file, device_keys),
 		.fallback = "certified",
-		.allowed = "certified|pinned|any_signed",
+		.allowed = "certified|pinned|any_signed|operator",
 		.help = "which device keys are believed"},
+	{.name = "unknown_keys",
+		.type = CONF_CHOICE,
+		.offset = offsetof(struct policy_file, unknown_keys),
+		.fallback = "wait",
+		.allowed = "wait|refuse",
+		.help = "for pinned and operator: a job with a key that they do not believe"},
 	{.name = "device_cas",
 		.type = CONF_NODE,
 		.offset = offsetof(struct policy_file, device_cas),
@@ -264,6 +270,7 @@ cc_err policy_parse(cc_view text, const char *name, struct policy **ret)
 	p->revokes_any = f.revoke_scope == 1;
 	p->max_job_lifetime_s = f.max_job_lifetime_s;
 	p->device_keys = (enum policy_device_keys)f.device_keys;
+	p->asks_operator = f.unknown_keys == 0;
 	TRY(read_limits(p, &f));
 	TRY(read_rids(p, f.denied_rids));
 	TRY(read_device_cas(p, &f));

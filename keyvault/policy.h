@@ -15,7 +15,7 @@
 struct policy;         /* a parsed file; opaque */
 struct policy_profile; /* one of its CA profiles; opaque */
 
-enum policy_device_keys { POLICY_CERTIFIED, POLICY_PINNED, POLICY_ANY_SIGNED };
+enum policy_device_keys { POLICY_CERTIFIED, POLICY_PINNED, POLICY_ANY_SIGNED, POLICY_OPERATOR };
 
 struct policy_limits {
 	uint32_t pinned_per_user_per_day; /* first device keys; 0: none at all */
@@ -34,6 +34,8 @@ uint64_t policy_revision(const struct policy *p);
 bool policy_reports_detail(const struct policy *p);
 bool policy_revokes_any(const struct policy *p); /* also what is not in the issued list */
 enum policy_device_keys policy_device_keys(const struct policy *p);
+bool policy_asks_operator(
+	const struct policy *p); /* about keys that `pinned` and `operator` do not believe */
 const char *policy_device_keys_name(enum policy_device_keys mode);
 const STACK_OF(X509) * policy_device_cas(const struct policy *p);
 const struct policy_limits *policy_limits(const struct policy *p);

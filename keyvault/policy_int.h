@@ -51,6 +51,7 @@ struct policy {
 	bool revokes_any;
 	uint64_t max_job_lifetime_s;
 	enum policy_device_keys device_keys;
+	bool asks_operator;
 	STACK_OF(X509) * device_cas;
 	struct policy_limits limits;
 	uint32_t *denied_rids;

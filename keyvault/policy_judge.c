@@ -33,9 +33,14 @@ enum policy_device_keys policy_device_keys(const struct policy *p)
 	return p->device_keys;
 }
 
+bool policy_asks_operator(const struct policy *p)
+{
+	return p->asks_operator;
+}
+
 const char *policy_device_keys_name(enum policy_device_keys mode)
 {
-	static const char *const names[] = {"certified", "pinned", "any_signed"};
+	static const char *const names[] = {"certified", "pinned", "any_signed", "operator"};
 
 	return names[mode];
 }

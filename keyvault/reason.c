@@ -34,5 +34,6 @@ bool reason_is_decision(enum reason r)
 	Vault__VaultStatus s = reasons[r].status;
 
 	return s == VAULT__VAULT_STATUS__VAULT_OK || s == VAULT__VAULT_STATUS__VAULT_REFUSED ||
-	       s == VAULT__VAULT_STATUS__VAULT_REFUSED_HERE;
+	       s == VAULT__VAULT_STATUS__VAULT_REFUSED_HERE ||
+	       s == VAULT__VAULT_STATUS__VAULT_WAITS_OPERATOR;
 }

@@ -4,7 +4,7 @@
  * Keyvault; pure functions, any thread.  A reason fixes the status at the connector's door, the stable
  * code that producers see, and the event of the local log.  Status REFUSED is for good and is
  * signed where a job was verified; REFUSED_HERE says that another connector may take the job; BUSY
- * and FAILED say that the same may succeed later.
+ * and FAILED say that the same may succeed later, WAITS_OPERATOR that it may when somebody has said so.
  */
 #pragma once
 
@@ -28,6 +28,11 @@
 	X(REASON_POLICY_MISSING, REFUSED, "policy_missing", EV_POLICY_DENIED)                      \
 	X(REASON_POLICY, REFUSED, "policy_denied", EV_POLICY_DENIED)                               \
 	X(REASON_DEVICE_KEY, REFUSED, "device_key_refused", EV_DEVICE_KEY_REFUSED)                 \
+	X(REASON_WAITS, WAITS_OPERATOR, "waits_for_operator", EV_APPROVAL_ASKED)                   \
+	X(REASON_WAITING_FULL, REFUSED, "too_many_wait", EV_APPROVALS_FULL)                        \
+	X(REASON_DENIED, REFUSED, "denied_by_operator", EV_APPROVAL_DENIED)                        \
+	X(REASON_NOT_WAITING, REFUSED, "not_waiting", 0)                                           \
+	X(REASON_DECIDED, REFUSED, "decided_already", 0)                                           \
 	X(REASON_CONFLICT, REFUSED, "idempotency_conflict", EV_POLICY_DENIED)                      \
 	X(REASON_TICKET, REFUSED, "ticket_invalid", EV_JOB_REFUSED_HERE)                           \
 	X(REASON_CERTIFICATE, REFUSED, "certificate_mismatch", EV_CERTIFICATE_MISMATCH)            \
@@ -51,5 +56,6 @@ Vault__VaultStatus reason_status(enum reason r);
 const char *reason_code(enum reason r);
 uint32_t reason_event(enum reason r);
 
-/* Is it a decision that belongs into the audit?  OK, REFUSED and REFUSED_HERE are. */
+/* Is it a decision that belongs into the audit?  OK, REFUSED and REFUSED_HERE are, and WAITS_OPERATOR when
+ * the question is asked. */
 bool reason_is_decision(enum reason r);

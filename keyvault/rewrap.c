@@ -202,6 +202,7 @@ static cc_err read_device(
 		device_key_judge(c->rules->policy, job->holder, job->device_key, device, true,
 			c->now_s, &c->change.device)));
 	c->change.has_device = true;
+	c->change.what = cc_blob_copy(codec_view(job->record_id));
 out:
 	return err;
 }

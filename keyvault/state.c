@@ -10,7 +10,6 @@
 #include <string.h>
 
 #define MAP_BYTES (64ull << 30) /* address space, not disk */
-#define ROW_MAX   (512u * 1024u)
 
 static const char *const db_names[STATE_DB_COUNT] = {
 	[STATE_DB_META] = "meta",
@@ -24,6 +23,8 @@ static const char *const db_names[STATE_DB_COUNT] = {
 	[STATE_DB_ISSUED] = "issued",
 	[STATE_DB_SALT] = "salt",
 	[STATE_DB_DECISION] = "decision",
+	[STATE_DB_WAITING] = "waiting",
+	[STATE_DB_WAITING_AT] = "waiting_at",
 };
 
 /* ---- rows ---- */
@@ -40,7 +41,7 @@ cc_err state_row_get(const struct db *d, MDB_txn *txn, size_t dbi, cc_view key,
 		return CC_OK;
 	}
 	if (err == CC_OK)
-		err = codec_decode(type, value, ROW_MAX, ret_message);
+		err = codec_decode(type, value, STATE_ROW_MAX, ret_message);
 	return err == CC_MALFORMED
 		       ? cc_fail(CC_CORRUPT, "%s: a row of %s", db_dir(d), db_names[dbi])
 		       : err;
@@ -225,6 +226,9 @@ void state_submit(struct state *s, struct state_change *change, void (*done)(voi
 void state_change_clear(struct state_change *change)
 {
 	cc_blob_free(&change->tenant);
+	cc_blob_free(&change->what);
+	cc_blob_free(&change->rules_reason);
+	cc_blob_free(&change->said);
 	cc_blob_free(&change->device.user_id);
 	cc_blob_free(&change->device.device_id);
 	cc_blob_free(&change->decision.subject);
@@ -284,6 +288,35 @@ out:
 	return err;
 }
 
+cc_err state_walk_page(const struct state *s, size_t dbi, cc_view from, size_t limit,
+	state_take_fn take, void *arg, cc_blob *ret_next)
+{
+	struct db_cursor cursor = {0};
+	MDB_txn *txn = NULL;
+	cc_blob next = CC_BLOB_NONE;
+	size_t count = 0;
+	cc_err err = CC_OK;
+
+	TRY(db_read_begin(s->db, &txn));
+	TRY(db_scan(s->db, txn, dbi, CC_VIEW_NONE, from, &cursor));
+	while (db_next(&cursor, &err)) {
+		bool counts = true;
+		if (count == limit) {
+			next = cc_blob_copy(cursor.key);
+			break;
+		}
+		TRY(take(arg, txn, cursor.key, cursor.value, &counts));
+		count += counts;
+	}
+	if (err == CC_OK)
+		*ret_next = cc_blob_move(&next);
+out:
+	cc_blob_free(&next);
+	db_scan_end(&cursor);
+	db_read_end(txn);
+	return err;
+}
+
 struct each {
 	state_each_fn fn;
 	void *arg;
@@ -299,27 +332,30 @@ static cc_err take_numbered(void *arg, cc_view key, cc_view row)
 	return each->fn(each->arg, cc_get_u64(key.data), row);
 }
 
-static cc_err take_device(void *arg, cc_view key, cc_view row)
+static cc_err take_device(void *arg, MDB_txn *txn, cc_view key, cc_view row, bool *ret_counts)
 {
 	struct each *each = arg;
 	Vault__Device *device = NULL;
 	cc_err err = CC_OK;
 
+	(void)txn;
 	(void)key;
-	TRY(codec_decode(&vault__device__descriptor, row, ROW_MAX, &device));
-	if (each->device_id.size == 0 ||
-		cc_view_equal(codec_view(device->device_id), each->device_id))
+	TRY(codec_decode(&vault__device__descriptor, row, STATE_ROW_MAX, &device));
+	*ret_counts = each->device_id.size == 0 ||
+		      cc_view_equal(codec_view(device->device_id), each->device_id);
+	if (*ret_counts)
 		TRY(each->fn(each->arg, 0, row));
 out:
 	codec_free(device);
 	return err;
 }
 
-cc_err state_list_devices(const struct state *s, cc_view device_id, state_each_fn fn, void *arg)
+cc_err state_list_devices(const struct state *s, cc_view device_id, cc_view after, size_t limit,
+	state_each_fn fn, void *arg, cc_blob *ret_next)
 {
 	struct each each = {fn, arg, device_id};
 
-	return walk(s, STATE_DB_DEVICE, take_device, &each);
+	return state_walk_page(s, STATE_DB_DEVICE, after, limit, take_device, &each, ret_next);
 }
 
 cc_err state_list_decisions(const struct state *s, state_each_fn fn, void *arg)

@@ -1,7 +1,7 @@
 /*
  * State, the steps of a change: first everything that may say no, each with a verdict of its own, then
  * all that is written.  A change that was refused writes its decision record and nothing else, so that
- * a refusal is accounted for as well.
+ * a refusal is accounted for as well; one that waits for an operator writes the question beside it.
  *
  * Runs in the committer's thread and may run more than once for a change (base/committer.h): results
  * are reset at the start.
@@ -13,6 +13,8 @@
 
 #define HOUR_S 3600
 #define DAY_S  86400
+#define AHEAD                                                                                      \
+	(UINT64_C(2) << 20) /* for what jobs that were taken still write: some thousand ends */
 
 static cc_view job_id_of(const struct state_change *change)
 {
@@ -136,6 +138,10 @@ static cc_err judge(const struct db *d, MDB_txn *txn, const Vault__StateMeta *me
 		TRY(state_device_judge_block(d, txn, change));
 	if (change->verdict == REASON_NONE && change->has_device)
 		TRY(state_device_judge(d, txn, change));
+	if (change->verdict == REASON_NONE && change->has_device && change->has_job)
+		TRY(state_waiting_judge(d, txn, change));
+	if (change->verdict == REASON_NONE && change->rules != STATE_RULES_NOT)
+		TRY(state_waiting_judge_ruling(d, txn, change));
 	if (change->verdict == REASON_NONE)
 		TRY(judge_issued(d, txn, change, ret_known));
 	if (change->verdict == REASON_NONE && !*ret_known)
@@ -250,6 +256,10 @@ static cc_err write_all(const struct db *d, MDB_txn *txn, Vault__StateMeta *meta
 		TRY(write_rate(d, txn, change));
 	if (change->has_device)
 		TRY(state_device_record(d, txn, change));
+	if (change->has_question)
+		TRY(state_waiting_end(d, txn, change));
+	if (change->rules != STATE_RULES_NOT)
+		TRY(state_waiting_rule(d, txn, change));
 	TRY(write_issued(d, txn, change));
 	if (change->ticket_number != 0)
 		TRY(state_salt_touch(d, txn, change->ticket_number, change->finish_by_s));
@@ -347,7 +357,13 @@ static void reset_results(struct state_change *change)
 {
 	change->verdict = REASON_NONE;
 	change->words = NULL;
+	cc_blob_free(&change->said);
 	change->device_is_new = false;
+	change->waits = VAULT__WAIT_REASON__WAIT_UNSPECIFIED;
+	change->asked = false;
+	change->approved = false;
+	change->has_question = false;
+	change->has_known = false;
 	change->counter = 0;
 	cc_blob_free(&change->record);
 }
@@ -362,11 +378,17 @@ cc_err state_apply(struct db *d, MDB_txn *txn, void *arg)
 	reset_results(change);
 	TRY(state_meta_get(d, txn, &meta));
 	TRY(judge(d, txn, meta, change, &known));
+	if (change->verdict == REASON_NONE && change->take != STATE_TAKE_NONE && !known)
+		TRY(db_reserve(d, 0, AHEAD));
 	if (change->verdict == REASON_NONE)
 		TRY(write_all(d, txn, meta, change, known));
+	else if (change->asked)
+		TRY(state_waiting_ask(d, txn, change));
 	enum reason outcome =
 		change->verdict != REASON_NONE ? change->verdict : change->decision.reason;
-	if (change->decides && reason_is_decision(outcome))
+	/* A job that waits comes again and again: the question is one decision. */
+	bool waits_on = outcome == REASON_WAITS && !change->asked;
+	if (change->decides && reason_is_decision(outcome) && !waits_on)
 		TRY(write_decision(d, txn, meta, change, outcome));
 	if (change->now_s > meta->latest_s)
 		meta->latest_s = change->now_s;

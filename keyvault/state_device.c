@@ -3,8 +3,13 @@
  *
  * A row is named by tenant and device id; the user is what the first job said.  In `pinned` mode the
  * first key holds: another key for a known device, and the first device of a user whose imported keys
- * are at stake, would need an operator's word and are refused.  The other modes record what they
- * believed, so that an administrator sees it and can block it.
+ * are at stake, need an operator's word (state_waiting.c), or are refused where policy knows no operator.
+ * In `operator` mode the first key needs it as well.  The other modes record what they believed, so that an
+ * administrator sees it and can block it.
+ *
+ * An approved key takes the place of the known one in the commit that serves its job, not when it is
+ * approved: until then the device that is there keeps what it has, and an approval that nobody comes for
+ * changes nothing.
  */
 #include "keyvault/state_int.h"
 #include "proto/codec.h"
@@ -21,7 +26,7 @@ static void user_key(const struct state_change *change, uint8_t ret[SHA256_SIZE]
 	HASH_ITEMS(ret, cc_blob_view(&change->tenant), cc_blob_view(&change->device.user_id));
 }
 
-static cc_err get_device(
+cc_err state_device_get(
 	const struct db *d, MDB_txn *txn, const struct state_change *change, Vault__Device **ret)
 {
 	uint8_t key[SHA256_SIZE];
@@ -69,6 +74,17 @@ static void refuse(struct state_change *change, const char *words)
 	change->words = words;
 }
 
+/* Something that only an operator can allow. */
+static void ask_operator(struct state_change *change, Vault__WaitReason why, const char *words)
+{
+	if (!change->device.may_wait) {
+		refuse(change, words);
+		return;
+	}
+	change->waits = why;
+	change->words = words;
+}
+
 cc_err state_device_judge_block(const struct db *d, MDB_txn *txn, struct state_change *change)
 {
 	Vault__Device *row = NULL;
@@ -76,7 +92,7 @@ cc_err state_device_judge_block(const struct db *d, MDB_txn *txn, struct state_c
 	cc_err err = CC_OK;
 
 	TRY(is_blocked(d, txn, change, &blocked));
-	TRY(get_device(d, txn, change, &row));
+	TRY(state_device_get(d, txn, change, &row));
 	if (blocked || (row != NULL && row->blocked))
 		refuse(change, "device key: it is blocked");
 out:
@@ -93,8 +109,9 @@ static cc_err judge_owner(const struct db *d, MDB_txn *txn, struct state_change 
 	TRY(get_user(d, txn, change, &user));
 	bool imported = change->device.imported || (user != NULL && user->imported);
 	if (imported && (user == NULL || user->devices == 0))
-		refuse(change, "device key: the first one of a user who has imported keys waits "
-			       "for an operator");
+		ask_operator(change, VAULT__WAIT_REASON__WAIT_FIRST_DEVICE,
+			"device key: the first one of a user who has imported keys needs an "
+			"operator's word");
 out:
 	codec_free(user);
 	return err;
@@ -134,12 +151,17 @@ cc_err state_device_judge(const struct db *d, MDB_txn *txn, struct state_change 
 		refuse(change, "device key: it cannot be pinned, since the job names no device");
 		return CC_OK;
 	}
-	TRY(get_device(d, txn, change, &row));
+	TRY(state_device_get(d, txn, change, &row));
 	if (row != NULL && !same_key(row, change))
-		refuse(change, "device key: another one is known for this device");
-	if (change->verdict == REASON_NONE && (row == NULL || !same_user(row, change)))
+		ask_operator(change, VAULT__WAIT_REASON__WAIT_OTHER_KEY,
+			"device key: another one is known for this device");
+	else if (row == NULL && change->device.asks_first)
+		ask_operator(change, VAULT__WAIT_REASON__WAIT_NEW_DEVICE,
+			"device key: the device is not known, and policy leaves it to an operator");
+	else if (row == NULL || !same_user(row, change))
 		TRY(judge_owner(d, txn, change));
-	if (change->verdict == REASON_NONE && row == NULL)
+	/* an operator's word goes before the limits, which are for what nobody looks at */
+	if (change->verdict == REASON_NONE && row == NULL && change->waits == 0)
 		TRY(judge_limits(d, txn, change));
 out:
 	codec_free(row);
@@ -183,7 +205,7 @@ static cc_err put_device(const struct db *d, MDB_txn *txn, const struct state_ch
 	if (has_key)
 		row.spki_sha256 = codec_bytes(cc_view_of(change->device.spki_sha256, SHA256_SIZE));
 	row.first_seen_s = change->now_s;
-	row.source = codec_text(change->device.source);
+	row.source = codec_text(change->approved ? "approved" : change->device.source);
 	row.blocked = blocked;
 	device_key(change, key);
 	return state_row_put(d, txn, STATE_DB_DEVICE, cc_view_of(key, sizeof(key)), &row);
@@ -196,9 +218,10 @@ cc_err state_device_record(const struct db *d, MDB_txn *txn, struct state_change
 	cc_err err = CC_OK;
 
 	if (change->device.device_id.size > 0)
-		TRY(get_device(d, txn, change, &row));
+		TRY(state_device_get(d, txn, change, &row));
 	bool known = change->device.device_id.size == 0 || (row != NULL && same_key(row, change));
-	TRY(note_user(d, txn, change, row == NULL && !known));
+	bool is_users_first = change->approved && (row == NULL || !same_user(row, change));
+	TRY(note_user(d, txn, change, (row == NULL && !known) || is_users_first));
 	if (known)
 		goto out;
 	TRY(put_device(d, txn, change, true, false));
@@ -219,7 +242,7 @@ cc_err state_device_block(const struct db *d, MDB_txn *txn, struct state_change 
 	Vault__Device *row = NULL;
 	cc_err err = CC_OK;
 
-	TRY(get_device(d, txn, change, &row));
+	TRY(state_device_get(d, txn, change, &row));
 	if (row == NULL) {
 		TRY(put_device(d, txn, change, false, true));
 		goto out;

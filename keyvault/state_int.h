@@ -19,6 +19,8 @@ enum {
 	STATE_DB_ISSUED,
 	STATE_DB_SALT,
 	STATE_DB_DECISION,
+	STATE_DB_WAITING,    /* tenant and job: a question to the operator */
+	STATE_DB_WAITING_AT, /* not_after, tenant and job: the order in which they end */
 	STATE_DB_COUNT
 };
 
@@ -56,6 +58,30 @@ cc_err state_device_record(
 	const struct db *d, MDB_txn *txn, struct state_change *change) CC_MUST_USE;
 cc_err state_device_block(
 	const struct db *d, MDB_txn *txn, struct state_change *change) CC_MUST_USE;
+
+cc_err state_device_get(const struct db *d, MDB_txn *txn, const struct state_change *change,
+	Vault__Device **ret) CC_MUST_USE; /* NULL: it has no row */
+
+/* state_waiting.c: what an operator has said of the job, where change->waits asks for it; the question
+ * itself; its end, when the job is served; an operator's word. */
+cc_err state_waiting_judge(
+	const struct db *d, MDB_txn *txn, struct state_change *change) CC_MUST_USE;
+cc_err state_waiting_ask(const struct db *d, MDB_txn *txn, struct state_change *change) CC_MUST_USE;
+cc_err state_waiting_end(
+	const struct db *d, MDB_txn *txn, const struct state_change *change) CC_MUST_USE;
+cc_err state_waiting_judge_ruling(
+	const struct db *d, MDB_txn *txn, struct state_change *change) CC_MUST_USE;
+cc_err state_waiting_rule(
+	const struct db *d, MDB_txn *txn, const struct state_change *change) CC_MUST_USE;
+
+#define STATE_ROW_MAX (512u * 1024u)
+
+/* Any thread.  Entries of a database from key `from`: `take` says of each whether it counts, at most `limit`
+ * do.  *ret_next is the key of the next; empty: that was all. */
+typedef cc_err (*state_take_fn)(
+	void *arg, MDB_txn *txn, cc_view key, cc_view value, bool *ret_counts);
+cc_err state_walk_page(const struct state *s, size_t dbi, cc_view from, size_t limit,
+	state_take_fn take, void *arg, cc_blob *ret_next) CC_MUST_USE;
 
 /* state_tend.c */
 cc_err state_tend(const struct db *d, MDB_txn *txn, struct state_change *change) CC_MUST_USE;

@@ -1,7 +1,7 @@
 /*
- * State, house-keeping: rows of jobs that are long past, counters of hours and days that are over, and
- * the salts of ticket keys: a fresh one each week, and the end of those under which no ticket can be
- * used any more.
+ * State, house-keeping: rows of jobs that are long past, questions to the operator about such, counters of
+ * hours and days that are over, and the salts of ticket keys: a fresh one each week, and the end of those
+ * under which no ticket can be used any more.
  */
 #include "keyvault/state_int.h"
 #include "proto/codec.h"
@@ -9,6 +9,8 @@
 
 #define ROWS_AT_ONCE 1000 /* in one transaction; the next tending goes on */
 #define DAY_S        86400
+
+#define WAITING_KEEP_S 3600
 
 /* Keys to delete, gathered first: a cursor does not survive the deletion of what it stands on. */
 struct keys {
@@ -45,17 +47,25 @@ static bool taken_is_over(cc_view key, int64_t now_s)
 	return key.size < 8 || (int64_t)cc_get_u64(key.data) < now_s - STATE_KEEP_S;
 }
 
-static cc_err drop_taken(const struct db *d, MDB_txn *txn, int64_t now_s)
+/* Some time longer than the job itself, so that a clock that is set back a little finds the denial. */
+static bool waiting_is_over(cc_view key, int64_t now_s)
+{
+	return key.size < 8 || (int64_t)cc_get_u64(key.data) < now_s - WAITING_KEEP_S;
+}
+
+/* Rows of `rows`, by the table `ends` of their ends. */
+static cc_err drop_ended(const struct db *d, MDB_txn *txn, size_t rows, size_t ends,
+	bool (*is_over)(cc_view key, int64_t now_s), int64_t now_s)
 {
 	struct keys *keys = cc_alloc(sizeof(*keys));
 	cc_err err = CC_OK;
 
-	TRY(gather(d, txn, STATE_DB_TAKEN_AT, CC_VIEW_NONE, taken_is_over, now_s, keys));
+	TRY(gather(d, txn, ends, CC_VIEW_NONE, is_over, now_s, keys));
 	for (size_t i = 0; i < keys->count; i++) {
 		cc_view at = cc_blob_view(&keys->items[i]);
 
-		TRY(db_delete(d, txn, STATE_DB_TAKEN, cc_view_part(at, 8, at.size - 8)));
-		TRY(db_delete(d, txn, STATE_DB_TAKEN_AT, at));
+		TRY(db_delete(d, txn, rows, cc_view_part(at, 8, at.size - 8)));
+		TRY(db_delete(d, txn, ends, at));
 	}
 out:
 	keys_free(keys);
@@ -186,7 +196,9 @@ cc_err state_tend(const struct db *d, MDB_txn *txn, struct state_change *change)
 {
 	cc_err err = CC_OK;
 
-	TRY(drop_taken(d, txn, change->now_s));
+	TRY(drop_ended(d, txn, STATE_DB_TAKEN, STATE_DB_TAKEN_AT, taken_is_over, change->now_s));
+	TRY(drop_ended(
+		d, txn, STATE_DB_WAITING, STATE_DB_WAITING_AT, waiting_is_over, change->now_s));
 	TRY(drop_counters(d, txn, change->now_s));
 	TRY(tend_salts(d, txn, change->now_s));
 out:

@@ -140,6 +140,7 @@ cc_err verify_job(struct call *c, ProtobufCBinaryData claimed_id, const Certq__S
 	c->change.has_job = true;
 	c->change.tenant = cc_blob_copy(codec_view(c->job->tenant));
 	hash_sha256(codec_view(job->body), c->change.job_sha256);
+	c->change.not_after_s = c->job->not_after_s;
 	ENSURE(!expired, call_refuse(c, REASON_EXPIRED, "past its not_after"));
 	c->change.judges_clock = true;
 	TRY(verify_policy(c));

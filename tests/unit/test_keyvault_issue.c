@@ -623,7 +623,7 @@ static void a_pinned_device_keeps_its_key(void **state)
 	EVP_PKEY *other = fixture_key("ec-p256");
 	cc_blob spki = fixture_spki(other);
 
-	use_policy(rig, "device_keys: pinned");
+	use_policy(rig, "device_keys: pinned\nunknown_keys: refuse");
 	codec_free(begin_ok(rig));
 	rig->job.doc.idempotency_key = codec_text("job-2");
 	rig->job.device_key.spki = codec_bytes(cc_blob_view(&spki));

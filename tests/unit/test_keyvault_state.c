@@ -8,120 +8,7 @@
 
 #include <cmocka.h>
 
-#include "keyvault/state.h"
-#include "proto/codec.h"
-#include <ftw.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#define NOW 1800000000
-
-struct rig {
-	char dir[64];
-	struct state *state;
-	struct loop *loop;
-	cc_err err;
-};
-
-static void on_fatal(void *arg, cc_err err)
-{
-	(void)arg;
-	fail_msg("the committer broke: %s", cc_err_detail(err));
-}
-
-static void open_state(struct rig *rig, int64_t now)
-{
-	cc_secret key = cc_secret_new(32);
-
-	assert_int_equal(loop_new(&rig->loop), CC_OK);
-	assert_int_equal(state_open(rig->dir, &key, now, &rig->state), CC_OK);
-	assert_int_equal(state_start(rig->state, rig->loop, on_fatal, rig), CC_OK);
-	cc_secret_free(&key);
-}
-
-static void close_state(struct rig *rig)
-{
-	state_close(rig->state);
-	loop_free(rig->loop);
-}
-
-static int rig_new(void **state)
-{
-	struct rig *rig = cc_alloc(sizeof(*rig));
-
-	snprintf(rig->dir, sizeof(rig->dir), "/tmp/vault-XXXXXX");
-	assert_non_null(mkdtemp(rig->dir));
-	open_state(rig, NOW);
-	*state = rig;
-	return 0;
-}
-
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *at)
-{
-	(void)st;
-	(void)type;
-	(void)at;
-	return remove(path);
-}
-
-static int rig_free(void **state)
-{
-	struct rig *rig = *state;
-
-	close_state(rig);
-	nftw(rig->dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
-	free(rig);
-	return 0;
-}
-
-static void on_done(void *arg, cc_err err)
-{
-	struct rig *rig = arg;
-
-	rig->err = err;
-	loop_stop(rig->loop);
-}
-
-static void commit(struct rig *rig, struct state_change *change)
-{
-	state_submit(rig->state, change, on_done, rig);
-	loop_run(rig->loop);
-	assert_int_equal(rig->err, CC_OK);
-}
-
-/* A change of job `id` whose body has this digest. */
-static void change_init(struct state_change *c, uint8_t id, uint8_t body, int64_t now)
-{
-	*c = (struct state_change){.now_s = now, .has_job = true, .judges_clock = true};
-	c->tenant = cc_blob_copy(cc_view_text("contoso"));
-	memset(c->job_id, id, sizeof(c->job_id));
-	memset(c->job_sha256, body, sizeof(c->job_sha256));
-	vault__taken_job__init(&c->taken);
-	c->taken.job_sha256 = codec_bytes(cc_view_of(c->job_sha256, SHA256_SIZE));
-	c->taken.not_after_s = now + 3600;
-	c->taken.csr = codec_text("csr");
-	c->taken.ticket = codec_text("ticket");
-	c->take = STATE_TAKE_NEW;
-	c->decides = true;
-	c->decision.operation = "begin_issue";
-}
-
-static enum reason commit_and_clear(struct rig *rig, struct state_change *c)
-{
-	commit(rig, c);
-	enum reason verdict = c->verdict;
-	state_change_clear(c);
-	return verdict;
-}
-
-static enum reason take(struct rig *rig, uint8_t id, uint8_t body, int64_t now)
-{
-	struct state_change c;
-
-	change_init(&c, id, body, now);
-	return commit_and_clear(rig, &c);
-}
+#include "tests/support/state_rig.h"
 
 /* ---- jobs ---- */
 
@@ -279,38 +166,6 @@ static void a_statement_never_goes_back(void **state)
 
 /* ---- decisions ---- */
 
-struct chain {
-	uint64_t last;
-	uint8_t head[SHA256_SIZE];
-	size_t count;
-};
-
-static cc_err check_record(void *arg, uint64_t number, cc_view packed)
-{
-	static const uint8_t key[32];
-	struct chain *chain = arg;
-	Vault__DecisionRecord *record = NULL;
-	cc_blob input = CC_BLOB_NONE;
-	uint8_t mac[SHA256_SIZE];
-
-	assert_int_equal(
-		codec_decode(&vault__decision_record__descriptor, packed, 65536, &record), CC_OK);
-	assert_int_equal(record->counter, number);
-	assert_int_equal(number, chain->last + 1);
-	assert_memory_equal(record->previous_sha256.data, chain->head, SHA256_SIZE);
-	cc_blob_append_u64(&input, number);
-	cc_blob_append(&input, codec_view(record->previous_sha256));
-	cc_blob_append(&input, codec_view(record->decision));
-	hash_hmac_sha256(cc_view_of(key, sizeof(key)), cc_blob_view(&input), mac);
-	assert_memory_equal(record->mac.data, mac, SHA256_SIZE);
-	hash_sha256(packed, chain->head);
-	chain->last = number;
-	chain->count++;
-	cc_blob_free(&input);
-	codec_free(record);
-	return CC_OK;
-}
-
 static void decisions_are_an_unbroken_chain(void **state)
 {
 	struct rig *rig = *state;
@@ -348,30 +203,6 @@ static void confirmed_decisions_are_forgotten_and_the_chain_goes_on(void **state
 }
 
 /* ---- devices ---- */
-
-static enum reason present(struct rig *rig, const char *device, const char *user, uint8_t key,
-	bool pinned, bool imported, int64_t now, bool *ret_new)
-{
-	static uint8_t ids = 100;
-	struct state_change c;
-
-	change_init(&c, ids++, 1, now);
-	c.has_device = true;
-	c.device.device_id = cc_blob_copy(cc_view_text(device));
-	c.device.user_id = cc_blob_copy(cc_view_text(user));
-	memset(c.device.spki_sha256, key, SHA256_SIZE);
-	c.device.source = pinned ? "pinned" : "any_signed";
-	c.device.pinned = pinned;
-	c.device.imported = imported;
-	c.device.per_user_per_day = 2;
-	c.device.per_tenant_per_day = 3;
-	commit(rig, &c);
-	enum reason verdict = c.verdict;
-	if (ret_new != NULL)
-		*ret_new = c.device_is_new;
-	state_change_clear(&c);
-	return verdict;
-}
 
 static void the_first_key_of_a_device_is_pinned(void **state)
 {
@@ -434,6 +265,57 @@ static void devices_without_a_user_count_for_the_tenant_alone(void **state)
 	assert_int_equal(present(rig, "d2", "", 2, true, false, NOW, NULL), REASON_NONE);
 	assert_int_equal(present(rig, "d3", "", 3, true, false, NOW, NULL), REASON_NONE);
 	assert_int_equal(present(rig, "d4", "", 4, true, false, NOW, NULL), REASON_DEVICE_KEY);
+}
+
+struct seen {
+	char devices[8]; /* the second character of each id */
+	size_t count;
+};
+
+static cc_err note_device(void *arg, uint64_t number, cc_view row)
+{
+	struct seen *seen = arg;
+	Vault__Device *device = NULL;
+
+	(void)number;
+	assert_true(seen->count < 8);
+	assert_int_equal(codec_decode(&vault__device__descriptor, row, 65536, &device), CC_OK);
+	seen->devices[seen->count++] = (char)device->device_id.data[1];
+	codec_free(device);
+	return CC_OK;
+}
+
+static void devices_are_listed_in_pages_each_once(void **state)
+{
+	struct rig *rig = *state;
+	struct seen seen = {.count = 0};
+	cc_blob next = CC_BLOB_NONE;
+	size_t pages = 0;
+	char id[] = "d0";
+
+	for (uint8_t i = 1; i <= 7; i++) {
+		id[1] = (char)('0' + i);
+		assert_int_equal(present(rig, id, "u1", i, false, false, NOW, NULL), REASON_NONE);
+	}
+	do {
+		cc_blob after = cc_blob_move(&next);
+		assert_int_equal(state_list_devices(rig->state, CC_VIEW_NONE, cc_blob_view(&after),
+					 3, note_device, &seen, &next),
+			CC_OK);
+		cc_blob_free(&after);
+		pages++;
+	} while (next.size > 0);
+	assert_int_equal(pages, 3);
+	assert_int_equal(seen.count, 7);
+	for (char i = '1'; i <= '7'; i++)
+		assert_non_null(memchr(seen.devices, i, seen.count));
+	seen.count = 0;
+	assert_int_equal(state_list_devices(rig->state, cc_view_text("d4"), CC_VIEW_NONE, 3,
+				 note_device, &seen, &next),
+		CC_OK);
+	assert_int_equal(seen.count, 1);
+	assert_int_equal(seen.devices[0], '4');
+	assert_int_equal(next.size, 0);
 }
 
 static void any_signed_believes_another_key_and_records_it(void **state)
@@ -568,7 +450,6 @@ static void closing_tells_the_owner_of_what_is_under_way(void **state)
 
 int main(void)
 {
-#define WITH_RIG(test) cmocka_unit_test_setup_teardown(test, rig_new, rig_free)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(
 			closing_tells_the_owner_of_what_is_under_way, rig_new, rig_free),
@@ -590,6 +471,7 @@ int main(void)
 		WITH_RIG(the_first_device_of_a_user_with_imported_keys_waits),
 		WITH_RIG(another_users_device_is_no_way_to_imported_keys),
 		WITH_RIG(devices_without_a_user_count_for_the_tenant_alone),
+		WITH_RIG(devices_are_listed_in_pages_each_once),
 		WITH_RIG(any_signed_believes_another_key_and_records_it),
 		WITH_RIG(a_blocked_device_and_its_key_are_refused_in_every_mode),
 		WITH_RIG(a_salt_is_made_weekly_and_destroyed_after_its_last_ticket),

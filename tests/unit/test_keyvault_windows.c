@@ -442,7 +442,7 @@ static void a_certificate_for_another_key_than_the_known_one_is_refused(void **s
 	EVP_PKEY *other = fixture_key("rsa-2048");
 	cc_blob wrong = altered(rig, other, NULL), spki = fixture_spki(rig->device);
 
-	start(rig, "device_keys: pinned", "");
+	start(rig, "device_keys: pinned\nunknown_keys: refuse", "");
 	fixture_issue(&rig->job, &rig->v.tenant, "first", "corp-user", cc_blob_view(&spki));
 	Vault__VaultAnswer *answer = fixture_vault_begin(&rig->v, &rig->job);
 	assert_int_equal(answer->answer_case, VAULT__VAULT_ANSWER__ANSWER_BEGUN);
