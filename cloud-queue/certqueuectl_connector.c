@@ -34,9 +34,9 @@ static json_t *request_for(const char *verb, const char *tenant, const char *id)
 
 int queuectl_connector(struct queuectl *q, int argc, char **argv)
 {
-	json_t *request = argc == 4 ? request_for(argv[1], argv[2], argv[3]) : NULL;
-	json_t *answer = NULL;
 	bool help = argc > 1 && strcmp(argv[argc - 1], "--help") == 0;
+	json_t *request = argc == 4 && !help ? request_for(argv[1], argv[2], argv[3]) : NULL;
+	json_t *answer = NULL;
 	if (request == NULL)
 		return usage(help ? stdout : stderr, help ? EXIT_OK : EXIT_USAGE);
 	cc_err err = queuectl_control(q, request, &answer);

@@ -4,6 +4,7 @@
  */
 #include "base/crashpoint.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "base/role.h"
 #include "base/sandbox.h"
 #include "cloud-queue/queue.h"
@@ -100,6 +101,7 @@ int main(int argc, char **argv)
 	}
 	if (!path || optind < argc)
 		return usage(stderr, EXIT_USAGE);
+	memory_share();
 	crashpoint_arm();
 	sandbox_early(true); /* the queue's CA key is in this process: no core, no ptrace */
 	log_init("queue", LOG_LOGFMT, LOG_INFO_);

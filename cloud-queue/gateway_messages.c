@@ -80,6 +80,7 @@ static const struct rule {
 	{CERTQ__ENVELOPE__BODY_HELLO, GW_IN(GW_HELLO), gateway_resume_hello},
 	{CERTQ__ENVELOPE__BODY_HELD_LEASES, GW_IN(GW_RESUMING), gateway_resume_held},
 	{CERTQ__ENVELOPE__BODY_RESUME_END, GW_IN(GW_RESUMING), gateway_resume_end},
+	{CERTQ__ENVELOPE__BODY_OFFER, RESUMED, gateway_offer_handle},
 	{CERTQ__ENVELOPE__BODY_CAPABILITIES, GREETED, gateway_resume_capabilities},
 	{CERTQ__ENVELOPE__BODY_CREDIT, GREETED, on_credit},
 	{CERTQ__ENVELOPE__BODY_CLAIMS, RESUMED, gateway_jobs_claims},

@@ -44,6 +44,7 @@ static void send_hello_ack(struct gateway_session *s, const struct store_session
 	ack.session_epoch = out->session_epoch;
 	ack.resume_nonce = codec_bytes(cc_view_of(out->nonce, sizeof(out->nonce)));
 	ack.store_generation = out->generation;
+	ack.offer = out->offer;
 	ack.lease_ms = (uint32_t)store_lease_ms(q->store);
 	ack.ping_ms = (uint32_t)(q->config->ping_s * 1000);
 	ack.hangup_ms = (uint32_t)(q->config->hangup_s * 1000);
@@ -116,6 +117,7 @@ static void open_session(struct gateway_op *op)
 		.instance_id = codec_view(hello->instance_id),
 		.journal_id = codec_view(hello->journal_id),
 		.nonce = codec_view(hello->resume_nonce),
+		.generation = hello->store_generation,
 		.software = codec_view(hello->software),
 		.certificate_sha256 = cc_view_of(s->who.certificate_sha256, SHA256_SIZE)};
 
@@ -256,7 +258,8 @@ void gateway_resume_held(struct gateway_session *s, Certq__Envelope *envelope)
 			.epoch = job->epoch,
 			.claimed = job->claimed,
 			.parked = job->parked,
-			.finished = job->finished};
+			.finished = job->finished,
+			.settling = job->settling};
 	}
 	in.held_count = page->n_jobs;
 	in.nonce = codec_view(page->resume_nonce);

@@ -21,13 +21,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ITEMS_MAX 100u
+#define ITEMS_MAX    100u
+#define BATCH_DIGEST 12 /* bytes of one that stand in a name */
 
 struct deliver {
 	struct http_request *request;
 	json_t *body;
 	bool together;      /* deliver: all or none */
-	char batch_id[129]; /* empty: none was given */
+	char batch_id[129]; /* empty: it has none */
 	struct http_submit *items;
 	size_t count, left;
 };
@@ -170,19 +171,20 @@ static void on_checked(struct http_submit *s)
 
 /* ---- the request ---- */
 
-static void take_batch_id(struct deliver *d, cc_view given)
+/* A batch without a name gets one that is made of its documents: the same request again, after an answer
+ * that was lost, is told the name that its jobs have. */
+static void name_batch(struct deliver *d)
 {
-	uint8_t bytes[12];
+	cc_view bodies[ITEMS_MAX];
+	uint8_t sha256[SHA256_SIZE];
 	cc_blob text = CC_BLOB_NONE;
 
-	if (given.size == 0 && d->together) {
-		random_bytes(bytes, sizeof(bytes));
-		cc_blob_printf(&text, "deliver-");
-		text_hex(cc_view_of(bytes, sizeof(bytes)), &text);
-		given = cc_blob_view(&text);
-	}
-	if (given.size > 0)
-		memcpy(d->batch_id, given.data, given.size);
+	for (size_t i = 0; i < d->count; i++)
+		bodies[i] = codec_view(d->items[i].document->body);
+	hash_items(bodies, d->count, sha256);
+	text_hex(cc_view_of(sha256, BATCH_DIGEST), &text);
+	snprintf(d->batch_id, sizeof(d->batch_id), "deliver-%.*s", (int)text.size,
+		(const char *)text.data);
 	cc_blob_free(&text);
 }
 
@@ -196,7 +198,6 @@ static void parse_item(struct deliver *d, const json_t *from, enum store_priorit
 	s->queue = http_request_queue(d->request);
 	s->tenant = http_request_tenant(d->request);
 	s->priority = priority;
-	s->batch_id = cc_view_text(d->batch_id);
 	s->done = on_checked;
 	s->arg = d;
 	if (json_object_size(from) == 3)
@@ -222,7 +223,8 @@ static bool parse(struct deliver *d, struct http_fault *fault)
 		http_fault_set(fault, 400, "malformed_json", "/jobs", "1 to 100 signed documents");
 		return false;
 	}
-	take_batch_id(d, batch);
+	if (batch.size > 0)
+		memcpy(d->batch_id, batch.data, batch.size);
 	d->items = cc_alloc(json_array_size(jobs) * sizeof(*d->items));
 	json_array_foreach(jobs, i, one)
 	{
@@ -232,6 +234,10 @@ static bool parse(struct deliver *d, struct http_fault *fault)
 			return false;
 		}
 	}
+	if (batch.size == 0 && d->together)
+		name_batch(d);
+	for (i = 0; i < d->count; i++)
+		d->items[i].batch_id = cc_view_text(d->batch_id);
 	return true;
 }
 

@@ -130,6 +130,7 @@ static struct store_config store_settings(const struct queue_config *c)
 		.lease_ms = (int64_t)c->lease_s * 1000,
 		.reconnect_grace_ms = (int64_t)c->reconnect_grace_s * 1000,
 		.takeover_after_ms = (int64_t)c->takeover_after_s * 1000,
+		.restored_wait_ms = (int64_t)c->restored_wait_s * 1000,
 		.deadline_grace_ms = (int64_t)c->deadline_grace_s * 1000,
 		.crash_delay_ms = (int64_t)c->crash_delay_s * 1000,
 		.exclude_ms = (int64_t)c->exclude_s * 1000,

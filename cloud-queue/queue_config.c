@@ -23,6 +23,7 @@ struct top {
 	uint64_t lease;
 	uint64_t reconnect_grace;
 	uint64_t takeover_after;
+	uint64_t restored_wait;
 	uint64_t deadline_grace;
 	uint64_t crash_delay;
 	uint64_t exclude;
@@ -50,6 +51,9 @@ static const struct conf_key top_keys[] = {
 		"how long a connector without a connection keeps what it did not claim"},
 	{"takeover_after", CONF_SECONDS, offsetof(struct top, takeover_after), false, "15m", 1,
 		7 * DAY_S, NULL, "a claimed job of an absent connector goes to another after this"},
+	{"restored_wait", CONF_SECONDS, offsetof(struct top, restored_wait), false, "15m", 1,
+		7 * DAY_S, NULL,
+		"how long a store that went back in time waits for what its connectors finished"},
 	{"deadline_grace", CONF_SECONDS, offsetof(struct top, deadline_grace), false, "1h", 1,
 		7 * DAY_S, NULL, "a claimed job's time after its deadline until it is dead"},
 	{"crash_delay", CONF_SECONDS, offsetof(struct top, crash_delay), false, "30s", 1, 3600,
@@ -59,7 +63,7 @@ static const struct conf_key top_keys[] = {
 	{"ping", CONF_SECONDS, offsetof(struct top, ping), false, "15s", 1, 300, NULL,
 		"silence on a connection after which a ping is sent"},
 	{"hangup", CONF_SECONDS, offsetof(struct top, hangup), false, "25s", 2, 600, NULL,
-		"silence on a connection after which it is closed; longer than ping"},
+		"silence on a connection after which it is given up; longer than ping"},
 	{"retention", CONF_SECONDS, offsetof(struct top, retention), false, "168h", 60, 365 * DAY_S,
 		NULL, "how long a final job and its result are kept"},
 	{"drain_grace", CONF_SECONDS, offsetof(struct top, drain_grace), false, "20s", 1, 600, NULL,
@@ -179,6 +183,7 @@ static cc_err read_top(const struct conf *doc, struct queue_config *c)
 	c->lease_s = top.lease;
 	c->reconnect_grace_s = top.reconnect_grace;
 	c->takeover_after_s = top.takeover_after;
+	c->restored_wait_s = top.restored_wait;
 	c->deadline_grace_s = top.deadline_grace;
 	c->crash_delay_s = top.crash_delay;
 	c->exclude_s = top.exclude;

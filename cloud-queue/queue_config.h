@@ -10,6 +10,7 @@
  *   ca: {certificate: queue-ca.pem, key: queue-ca.key}
  *   lease: 120s            reconnect_grace: 5s      takeover_after: 15m
  *   deadline_grace: 1h     crash_delay: 30s         exclude: 15m             retention: 168h
+ *   restored_wait: 15m
  *   ping: 15s              hangup: 25s              drain_grace: 20s
  *   quotas: {open_jobs: 100000, store_max: 64GiB}
  *   log: {format: logfmt, level: info}
@@ -43,6 +44,7 @@ struct queue_config {
 	uint64_t lease_s;
 	uint64_t reconnect_grace_s;
 	uint64_t takeover_after_s;
+	uint64_t restored_wait_s;
 	uint64_t deadline_grace_s;
 	uint64_t crash_delay_s;
 	uint64_t exclude_s;

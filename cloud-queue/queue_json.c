@@ -143,6 +143,8 @@ json_t *queue_json_job(const struct store_job *job)
 	json_object_set_new(to, "id", queue_json_job_id(job->job_id));
 	json_object_set_new(to, "state", json_string(queue_json_state(job->state, job->dead)));
 	json_object_set_new(to, "kind", json_string(route_kind_name(job->kind)));
+	if (job->state == STORE_READY && job->given_back == STORE_NACK_APPROVAL)
+		json_object_set_new(to, "waits_for", json_string("approval"));
 	json_object_set_new(to, "attempts", json_integer(job->attempts));
 	json_object_set_new(to, "deliveries", json_integer(job->deliveries));
 	set_text(to, "connector", job->connector);

@@ -74,6 +74,7 @@ static const struct op_rules rules[STORE_OP_COUNT] = {
 			 DIGEST_OR_NONE(session_open, certificate_sha256)}},
 	[STORE_OP_session_resume] = {.views = {SESSION(session_resume),
 					     KEY_OR_NONE(session_resume, nonce)}},
+	[STORE_OP_offer] = {.views = {SESSION(offer)}},
 	[STORE_OP_set_capabilities] = {.views = {SESSION(set_capabilities)}},
 	[STORE_OP_session_close] = {.views = {SESSION(session_close)}},
 	[STORE_OP_lease] = {.views = {SESSION(lease)}},
@@ -202,6 +203,28 @@ out:
 	return err;
 }
 
+static cc_err keep_offered(struct store_mem *m, struct store_offer_in *in)
+{
+	struct store_offered *copy = NULL;
+	cc_err err = CC_OK;
+
+	TRY(check_count(in->count, STORE_HELD_MAX));
+	copy = keep_items(m, in->jobs, in->count, sizeof(*copy));
+	for (size_t i = 0; i < in->count; i++) {
+		TRY(keep_view(m, &copy[i].job_id, STORE_JOB_ID_SIZE, STORE_JOB_ID_SIZE));
+		TRY(keep_view(m, &copy[i].certificate.sha256, 0, STORE_DIGEST_SIZE));
+		TRY(keep_view(m, &copy[i].certificate.issuer, 0, TEXT_MAX_));
+		TRY(keep_view(m, &copy[i].certificate.serial, 0, KEY_MAX_));
+		TRY(keep_view(m, &copy[i].ca, 0, NAME_MAX_));
+		TRY(keep_view(m, &copy[i].csr_sha256, 0, STORE_DIGEST_SIZE));
+		TRY(keep_view(m, &copy[i].spki_sha256, 0, STORE_DIGEST_SIZE));
+		TRY(keep_view(m, &copy[i].txid, 0, 16));
+	}
+	in->jobs = copy;
+out:
+	return err;
+}
+
 static cc_err keep_leases(struct store_mem *m, struct store_extend_in *in)
 {
 	struct store_lease_id *copy = NULL;
@@ -305,6 +328,8 @@ static cc_err keep_arrays(struct store_mem *m, enum store_op_id id, void *in)
 		return keep_enqueue_all(m, in);
 	case STORE_OP_session_resume:
 		return keep_held(m, in);
+	case STORE_OP_offer:
+		return keep_offered(m, in);
 	case STORE_OP_extend:
 		return keep_leases(m, in);
 	case STORE_OP_claim:
@@ -447,6 +472,7 @@ void store_config_fill(const struct store_config *given, struct store_config *re
 	FILL(reconnect_grace_ms, 5 * 1000);
 	FILL(takeover_after_ms, 15 * 60 * 1000);
 	FILL(deadline_grace_ms, 3600 * 1000);
+	FILL(restored_wait_ms, 15 * 60 * 1000);
 	FILL(crash_delay_ms, 30 * 1000);
 	FILL(exclude_ms, 15 * 60 * 1000);
 	FILL(unroutable_after_ms, 5 * 60 * 1000);

@@ -31,8 +31,9 @@ struct store_config {               /* zero anywhere: the default in brackets */
 	int64_t reconnect_grace_ms; /* [5 s] what is left of an unclaimed lease without a connection */
 	int64_t takeover_after_ms; /* [15 min] */
 	int64_t deadline_grace_ms; /* [1 h] a claimed job's time after its deadline until it is DEAD */
-	int64_t crash_delay_ms;    /* [30 s] doubled with each crash */
-	int64_t exclude_ms;        /* [15 min] how long a nack with exclude keeps a job off */
+	int64_t restored_wait_ms; /* [15 min] how long one that went back waits for its connectors */
+	int64_t crash_delay_ms;   /* [30 s] doubled with each crash */
+	int64_t exclude_ms;       /* [15 min] how long a nack with exclude keeps a job off */
 	int64_t unroutable_after_ms; /* [5 min] */
 	int64_t retention_s;         /* [7 d] results; header only after it */
 	int64_t header_retention_s;  /* [30 d] headers after the end, then gone */

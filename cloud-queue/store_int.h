@@ -23,6 +23,7 @@
 	X(takeover)                                                                                \
 	X(session_open)                                                                            \
 	X(session_resume)                                                                          \
+	X(offer)                                                                                   \
 	X(set_capabilities)                                                                        \
 	X(session_close)                                                                           \
 	X(lease)                                                                                   \

@@ -78,6 +78,7 @@ struct store_job {
 	int64_t created_ms, changed_ms, not_after_ms;
 	int64_t finished_ms;    /* 0: not terminal */
 	int64_t run_at_ms;      /* READY: not before */
+	uint32_t given_back;    /* READY: the reason of the nack that made it so; 0: none did */
 	int64_t lease_until_ms; /* LEASED */
 	int64_t deadline_ms;    /* CLAIMED, PARKED, HELD */
 	cc_view park_ref;

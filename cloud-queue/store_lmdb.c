@@ -9,7 +9,11 @@
 
 #include <stdlib.h>
 
-enum { CLOCK_STORED_EVERY_MS = 1000 };
+enum {
+	CLOCK_STORED_EVERY_MS = 1000,
+	POOL_PAGES = 256,
+	PAGE_VALUE = 3000, /* too large for a place beside others: a page for each */
+};
 
 static const char *const tables[T_COUNT] = {
 	[T_META] = "meta",
@@ -90,6 +94,7 @@ static cc_err apply(struct db *d, MDB_txn *txn, void *arg)
 		return CC_OK;
 	TRY(run[op->id](&x));
 	TRY(store_quota_flush(&x));
+	TRY(store_aside_flush(&x));
 	if (marks_clock(op->id))
 		TRY(mark_clock(&x));
 	ENSURE(!op->fail_for_test, cc_fail(CC_IO, "store: failed for a test"));
@@ -146,6 +151,27 @@ static const struct store_driver driver = {
 	.free = driver_free,
 };
 
+/* LMDB takes the page buffers of a transaction from a pool that it never gives back.  It is filled here to
+ * what a few dozen operations need in a large store: otherwise it grows by and by to the same size, with
+ * buffers that lie between what comes and goes and keep its memory from being used again.  A transaction
+ * that needs more still gets it.  Nothing of this one stays, and no room for all of it is no failure. */
+static void fill_page_pool(struct store_lmdb *s)
+{
+	static const uint8_t page[PAGE_VALUE];
+	MDB_txn *txn = NULL;
+	cc_err err = CC_OK;
+
+	if (mdb_txn_begin(db_env(s->db), NULL, 0, &txn) != 0)
+		return; /* the committer meets that too, and tells it */
+	for (uint64_t i = 0; i < POOL_PAGES && err == CC_OK; i++) {
+		struct store_dbkey key = {.size = 0};
+		store_key_add_u64(&key, i);
+		err = db_put(
+			s->db, txn, T_META, store_key_view(&key), cc_view_of(page, sizeof(page)));
+	}
+	mdb_txn_abort(txn);
+}
+
 cc_err store_lmdb_open(struct loop *l, const char *dir, const struct store_config *config,
 	store_fatal_fn fatal, void *fatal_arg, struct store **ret)
 {
@@ -159,6 +185,7 @@ cc_err store_lmdb_open(struct loop *l, const char *dir, const struct store_confi
 	store_clock_start(&s->clock, s->base.config.lease_ms);
 	TRY(db_open(dir, s->base.config.map_bytes, tables, T_COUNT, &s->db));
 	TRY(store_lmdb_begin_life(s));
+	fill_page_pool(s);
 	TRY(committer_start(s->db, l, died, s, &s->committer));
 	committer_name_points(s->committer, CRASH_QUEUE_BEFORE_COMMIT, CRASH_QUEUE_AFTER_COMMIT);
 	*ret = &s->base;

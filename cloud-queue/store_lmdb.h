@@ -56,7 +56,7 @@ struct store_lmdb {
 	void *fatal_arg;
 	/* committer's thread only: when the rarer parts of sweep are due */
 	int64_t clock_stored_ms, takeovers_due_ms, routes_due_ms, enrolments_due_ms;
-	int64_t restored_until_ms; /* until then no work goes out and nothing expires */
+	int64_t restored_until_ms; /* 0: it never went back; until then it waits for its connectors */
 };
 
 struct store_tx {
@@ -68,6 +68,8 @@ struct store_tx {
 	int64_t now;
 	cc_view quota_tenant; /* the row that is loaded */
 	Queue__Quota *quota;
+	uint64_t written,
+		aside; /* payload, and room set aside for results, more (modulo 2^64: or less) than before */
 };
 
 #define X(name)                                                                                    \
@@ -124,6 +126,9 @@ size_t store_row_limit(size_t asked); /* 1..STORE_LIST_MAX */
 
 cc_err store_quota_use(struct store_tx *x, cc_view tenant) CC_MUST_USE; /* fills x->quota */
 cc_err store_quota_flush(struct store_tx *x) CC_MUST_USE;
+/* The same for what all open jobs have set aside.  Where it became more, the file system has to give it
+ * now: CC_FULL, and only an operation that makes or revives jobs can have that. */
+cc_err store_aside_flush(struct store_tx *x) CC_MUST_USE;
 
 /* ---- jobs (store_lmdb_job.c) ------------------------------------------------------------------- */
 
@@ -150,7 +155,7 @@ struct store_job_row {
 		uint32_t dead;
 		int64_t run_at, timer;
 		cc_view holder;
-		uint64_t bytes, seq;
+		uint64_t bytes, reserve, seq;
 	} old;
 };
 
@@ -204,6 +209,10 @@ cc_err store_attempt_put(struct store_tx *x, const struct store_job_row *j, uint
 cc_err store_attempt_finish(struct store_tx *x, const struct store_job_row *j,
 	enum store_attempt_end end) CC_MUST_USE; /* the current one */
 
+/* A lease that a store which went back has forgotten, as the newest attempt of the job. */
+cc_err store_attempt_recall(struct store_tx *x, struct store_job_row *j, cc_view connector,
+	uint32_t epoch, Queue__Attempt **ret) CC_MUST_USE;
+
 struct store_claim_row {
 	uint32_t epoch;
 	cc_view ca;
@@ -212,6 +221,12 @@ struct store_claim_row {
 /* Every claim of the job, or of one epoch of it (0: all); none is read when it never had one. */
 cc_err store_claims_of(struct store_tx *x, const struct store_job_row *j, uint32_t epoch,
 	struct store_claim_row **ret, size_t *ret_count) CC_MUST_USE;
+/* A new row, unsettled. */
+cc_err store_claim_make(struct store_tx *x, struct store_job_row *j, const struct store_claim *c,
+	struct store_claim_row *ret) CC_MUST_USE;
+/* Claimed and this connector's in this session, without a lease timer. */
+void store_job_to_claimed(
+	const struct store_tx *x, struct store_job_row *j, const struct store_session *s);
 /* Writes the settlement, counts it in the header, tells of a doubt. */
 cc_err store_claim_settle(struct store_tx *x, struct store_job_row *j, struct store_claim_row *c,
 	enum store_settlement outcome, cc_view cert_sha256) CC_MUST_USE;
@@ -241,6 +256,17 @@ cc_err store_session_items(struct store_tx *x, const struct store_session *s, si
 /* The verdict on job and epoch of `v`; with KEEP the job is this session's to work on. */
 cc_err store_session_item(struct store_tx *x, const struct store_session *s,
 	struct store_item_verdict *v, struct store_job_row *ret) CC_MUST_USE;
+
+/* What its connector did not list goes by rule 7; `out` counts. */
+cc_err store_session_end_unlisted(struct store_tx *x, const struct store_session *s,
+	Queue__Session *session, struct store_session_resume_out *out) CC_MUST_USE;
+
+/* ---- a store that went back (store_lmdb_offer.c) -------------------------------------------------- */
+
+/* Does it still wait for a connector of this tenant (empty: of any) that has not offered yet? */
+cc_err store_restored_waits(struct store_tx *x, cc_view tenant, bool *ret) CC_MUST_USE;
+/* One connector less to wait for: when it was the last of its tenant, there is work again. */
+cc_err store_restored_came(struct store_tx *x, cc_view tenant) CC_MUST_USE;
 
 /* ---- idempotency keys (store_lmdb_repeat.c) ------------------------------------------------------ */
 

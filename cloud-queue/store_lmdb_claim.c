@@ -50,6 +50,24 @@ out:
 	return err;
 }
 
+cc_err store_attempt_recall(struct store_tx *x, struct store_job_row *j, cc_view connector,
+	uint32_t epoch, Queue__Attempt **ret)
+{
+	Queue__Attempt *a = store_mem_get(x->mem, sizeof(*a));
+	cc_err err = CC_OK;
+
+	TRY(store_attempt_finish(x, j, END_LOST));
+	queue__attempt__init(a);
+	a->connector = store_row_borrow(connector);
+	a->run = j->h->run;
+	a->leased_ms = x->now;
+	j->h->epoch = epoch;
+	TRY(store_attempt_put(x, j, epoch, a));
+	*ret = a;
+out:
+	return err;
+}
+
 cc_err store_claims_of(struct store_tx *x, const struct store_job_row *j, uint32_t epoch,
 	struct store_claim_row **ret, size_t *ret_count)
 {
@@ -155,10 +173,10 @@ static bool same_request(const Queue__ClaimRow *row, const struct store_claim *c
 	       cc_view_equal(store_row_view(row->txid), c->txid);
 }
 
-static cc_err new_claim(struct store_tx *x, struct store_job_row *j, const struct store_claim *c)
+cc_err store_claim_make(struct store_tx *x, struct store_job_row *j, const struct store_claim *c,
+	struct store_claim_row *ret)
 {
 	Queue__ClaimRow *row = store_mem_get(x->mem, sizeof(*row));
-	struct store_claim_row claim = {.epoch = c->epoch, .ca = c->ca, .row = row};
 
 	queue__claim_row__init(row);
 	row->csr_sha256 = store_row_borrow(c->csr_sha256);
@@ -167,7 +185,25 @@ static cc_err new_claim(struct store_tx *x, struct store_job_row *j, const struc
 	row->claimed_ms = x->now;
 	j->h->claims++;
 	j->h->open_claims++;
-	return put_claim(x, j, &claim);
+	*ret = (struct store_claim_row){.epoch = c->epoch, .ca = c->ca, .row = row};
+	return put_claim(x, j, ret);
+}
+
+static int64_t claimed_until(const struct store_tx *x, const Queue__JobHeader *h)
+{
+	return (h->not_after_ms > x->now ? h->not_after_ms : x->now) + x->config->deadline_grace_ms;
+}
+
+void store_job_to_claimed(
+	const struct store_tx *x, struct store_job_row *j, const struct store_session *s)
+{
+	j->h->state = STORE_CLAIMED;
+	j->h->holder = store_row_borrow(s->connector);
+	j->h->listed = s->epoch;
+	j->h->lease_until_ms = 0;
+	j->h->held_since_ms = 0;
+	j->h->park_ref = (ProtobufCBinaryData){0};
+	j->h->deadline_ms = claimed_until(x, j->h);
 }
 
 /* A claim that is repeated changes nothing; a new one of a parked job means that its holder goes to
@@ -179,15 +215,14 @@ static void to_claimed(struct store_tx *x, struct store_job_row *j, bool renewed
 	j->h->state = STORE_CLAIMED;
 	j->h->lease_until_ms = 0;
 	j->h->park_ref = (ProtobufCBinaryData){0};
-	j->h->deadline_ms = (j->h->not_after_ms > x->now ? j->h->not_after_ms : x->now) +
-			    x->config->deadline_grace_ms;
+	j->h->deadline_ms = claimed_until(x, j->h);
 }
 
 /* The job is this connector's: may it ask this CA? */
 static cc_err grant(struct store_tx *x, struct store_job_row *j, const struct store_claim *c,
 	enum store_result *ret)
 {
-	struct store_claim_row *claims, *same = NULL;
+	struct store_claim_row *claims, *same = NULL, made;
 	size_t count;
 	bool renewed = false;
 	cc_err err = CC_OK;
@@ -211,7 +246,7 @@ static cc_err grant(struct store_tx *x, struct store_job_row *j, const struct st
 		*ret = STORE_EXPIRED;
 	} else {
 		TRY(same != NULL ? store_claim_settle(x, j, same, STORE_UNSETTLED, CC_VIEW_NONE)
-				 : new_claim(x, j, c));
+				 : store_claim_make(x, j, c, &made));
 		renewed = true;
 		*ret = STORE_GRANTED;
 	}

@@ -81,6 +81,7 @@ static void describe_header(const struct store_job_row *j, struct store_job *ret
 	ret->not_after_ms = h->not_after_ms;
 	ret->finished_ms = h->finished_ms;
 	ret->run_at_ms = h->run_at_ms;
+	ret->given_back = h->given_back;
 	ret->lease_until_ms = h->lease_until_ms;
 	ret->deadline_ms = h->deadline_ms;
 	ret->park_ref = store_row_view(h->park_ref);

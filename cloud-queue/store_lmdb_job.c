@@ -10,6 +10,7 @@
 #include <string.h>
 
 enum { TAKEN_RETENTION_MS = 86400 * 1000 };
+enum { ROWS_TO_COME = 4 * 1024 }; /* attempt, claim, end: with half of each page empty */
 
 /* ---- the tenant's counters -------------------------------------------------------------------- */
 
@@ -48,6 +49,39 @@ cc_err store_quota_flush(struct store_tx *x)
 	key = store_key_name(x->quota_tenant);
 	TRY(store_row_put(x, T_QUOTA, &key, x->quota));
 	x->quota = NULL;
+out:
+	return err;
+}
+
+/* ---- room for the ends of open jobs -------------------------------------------------------------- */
+
+/* The row holds one more than the number: without a row it was never counted. */
+static cc_err reserve(struct store_tx *x, uint64_t aside)
+{
+	uint64_t ready, held;
+	cc_err err = CC_OK;
+
+	TRY(db_count(x->s->db, x->txn, T_READY, &ready));
+	TRY(db_count(x->s->db, x->txn, T_HELD, &held));
+	TRY(db_reserve(x->s->db, x->written, aside + (ready + held) * ROWS_TO_COME));
+out:
+	return err;
+}
+
+cc_err store_aside_flush(struct store_tx *x)
+{
+	bool more = x->aside != 0 && x->aside <= INT64_MAX;
+	uint64_t aside;
+	cc_err err = CC_OK;
+
+	if (x->aside == 0)
+		return CC_OK;
+	TRY(store_row_find_u64(x, "aside", &aside));
+	aside += x->aside;
+	x->aside = 0;
+	TRY(store_row_put_u64(x, "aside", aside));
+	if (more)
+		TRY(reserve(x, aside));
 out:
 	return err;
 }
@@ -151,6 +185,7 @@ void store_job_to_ready(struct store_tx *x, struct store_job_row *j, int64_t del
 	let_go(j->h);
 	j->h->state = STORE_READY;
 	j->h->run_at_ms = x->now + (delay_ms < 0 ? 0 : delay_ms);
+	j->h->given_back = 0;
 }
 
 void store_job_to_final(
@@ -205,6 +240,7 @@ static void remember(struct store_job_row *j)
 	j->old.timer = j->h->timer_ms;
 	j->old.holder = store_row_view(j->h->holder);
 	j->old.bytes = j->h->bytes;
+	j->old.reserve = j->h->reserve;
 	j->old.seq = j->h->seq;
 	j->fresh = false;
 }
@@ -331,6 +367,8 @@ static void count_job(struct store_tx *x, const struct store_job_row *j)
 	q->states[j->h->state]++;
 	q->open_jobs += (uint64_t)!store_job_final(j->h) - (uint64_t)was_open;
 	q->bytes += j->h->bytes - (j->fresh ? 0 : j->old.bytes);
+	x->aside += j->h->reserve - (j->fresh ? 0 : j->old.reserve);
+	x->written += j->fresh ? j->h->bytes - j->h->reserve : 0;
 }
 
 cc_err store_job_save(struct store_tx *x, struct store_job_row *j)

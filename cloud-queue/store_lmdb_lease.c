@@ -368,6 +368,7 @@ cc_err store_lmdb_lease(
 {
 	struct merge m = {.x = x, .in = in};
 	size_t max_jobs = in->max_jobs > STORE_LEASE_MAX ? STORE_LEASE_MAX : in->max_jobs;
+	bool waits;
 	cc_err err = CC_OK;
 
 	out->result = STORE_SUPERSEDED;
@@ -382,9 +383,10 @@ cc_err store_lmdb_lease(
 						     : STORE_DISABLED;
 		return CC_OK;
 	}
-	if (x->now < x->s->restored_until_ms) { /* what others finished has to come back first */
+	TRY(store_restored_waits(x, in->session.tenant, &waits));
+	if (waits || m.session->offering) { /* what was finished has to come back first */
 		out->result = STORE_EMPTY;
-		out->next_ms = x->s->restored_until_ms - x->now;
+		out->next_ms = waits ? x->s->restored_until_ms - x->now : -1;
 		return CC_OK;
 	}
 	m.jobs = store_mem_get(x->mem, (max_jobs + 1) * sizeof(*m.jobs));

@@ -4,8 +4,8 @@
  * Here it is found out whether the store went back in time: a copy of its file is not the file that
  * was written to last, and an operator may say so where that cannot be seen (a snapshot of a disk, a
  * file that was overwritten).  Such a store gets a new generation: connectors are taken back with
- * whatever nonce their journal has, bring what they finished meanwhile, and nobody gets work and
- * nothing expires until they had the time for it.
+ * whatever nonce their journal has, bring what they finished meanwhile (store_lmdb_offer.c), and
+ * nobody gets work and nothing expires until all of them did, or had the time for it.
  *
  * The clock of the store never goes back by itself.  Where realtime was once far ahead, an operator
  * has it start from realtime again; times that only the wrong clock can have made are put right.
@@ -18,7 +18,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
-enum { FORMAT = 1, PAGE = 1000, RESTORED_LEASES = 2 };
+enum { FORMAT = 1, PAGE = 1000 };
 static const int64_t PARKED_MAX_MS =
 	(int64_t)60 * 86400 * 1000; /* longer than a connector may ask */
 
@@ -92,8 +92,8 @@ static cc_err load_generation(struct store_tx *x)
 	x->s->base.generation = generation;
 	if (x->s->base.went_back) {
 		TRY(store_row_each(x, T_SESSION, &queue__session__descriptor, forgive_nonce));
-		TRY(store_row_put_u64(x, "restored_until",
-			(uint64_t)(x->now + RESTORED_LEASES * x->config->lease_ms)));
+		TRY(store_row_put_u64(
+			x, "restored_until", (uint64_t)(x->now + x->config->restored_wait_ms)));
 	}
 out:
 	return err;
@@ -171,6 +171,46 @@ out:
 	return err;
 }
 
+/* ---- what open jobs have set aside --------------------------------------------------------------- */
+
+struct tally {
+	struct store_dbkey place;
+	uint64_t aside;
+	bool over;
+};
+
+/* A store of an earlier release: one page of its jobs a transaction. */
+static cc_err count_page(struct store_tx *x, void *arg)
+{
+	struct tally *t = arg;
+	struct store_dbkey all = {.size = 0};
+	struct store_row *rows;
+	size_t count;
+	uint64_t known;
+	cc_err err = CC_OK;
+
+	TRY(store_row_find_u64(x, "aside", &known));
+	t->over = known != 0;
+	if (t->over)
+		return CC_OK;
+	TRY(store_row_scan(
+		x, T_JOB, &all, t->place.size > 0 ? &t->place : NULL, PAGE, &rows, &count));
+	for (size_t i = 0; i < count; i++) {
+		Queue__JobHeader *h;
+		TRY(store_row_unpack(x, &queue__job_header__descriptor, rows[i].value, &h));
+		t->aside += h->reserve;
+	}
+	t->place.size = 0;
+	if (count == PAGE) {
+		store_key_add(&t->place, rows[count - 1].key);
+		store_key_add_u8(&t->place, 0);
+	} else {
+		TRY(store_row_put_u64(x, "aside", t->aside + 1));
+	}
+out:
+	return err;
+}
+
 /* ---- transactions ------------------------------------------------------------------------------- */
 
 typedef cc_err (*life_step)(struct store_tx *x, void *arg);
@@ -231,8 +271,8 @@ static cc_err reset_rest(struct store_tx *x, void *arg)
 	TRY(store_row_each(x, T_ROUTE, &queue__route__descriptor, reset_route));
 	TRY(store_row_find_u64(x, "restored_until", &until));
 	if ((int64_t)until > x->now)
-		TRY(store_row_put_u64(x, "restored_until",
-			(uint64_t)(x->now + RESTORED_LEASES * x->config->lease_ms)));
+		TRY(store_row_put_u64(
+			x, "restored_until", (uint64_t)(x->now + x->config->restored_wait_ms)));
 out:
 	return err;
 }
@@ -270,11 +310,14 @@ out:
 
 cc_err store_lmdb_begin_life(struct store_lmdb *s)
 {
+	struct tally tally = {.over = false};
 	cc_err err = CC_OK;
 
 	TRY(in_transaction(s, read_clock, NULL));
 	if (s->base.config.reset_clock)
 		TRY(reset_clock(s));
+	while (!tally.over)
+		TRY(in_transaction(s, count_page, &tally));
 	TRY(in_transaction(s, begin, NULL));
 out:
 	return err;

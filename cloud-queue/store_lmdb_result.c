@@ -91,8 +91,8 @@ out:
 	return err;
 }
 
-/* The last claim of the attempt that is not known to have made nothing is the winner's.  The same
- * request claimed in another attempt made no certificate of its own. */
+/* The last claim of the attempt that is not known to have made nothing is the winner's.  What became of the others
+ * only their holders know: some CAs give a second certificate for the same request. */
 static cc_err settle_winner(
 	struct store_tx *x, struct store_job_row *j, const struct store_complete_in *in)
 {
@@ -108,14 +108,6 @@ static cc_err settle_winner(
 	if (winner == NULL)
 		return CC_OK;
 	TRY(store_claim_settle(x, j, winner, STORE_WINNER, in->certificate.sha256));
-	for (size_t i = 0; i < count; i++) {
-		const Queue__ClaimRow *r = claims[i].row;
-		if (&claims[i] != winner && cc_view_equal(claims[i].ca, winner->ca) &&
-			cc_view_equal(store_row_view(r->csr_sha256),
-				store_row_view(winner->row->csr_sha256)) &&
-			(r->settlement == STORE_UNSETTLED || r->settlement == STORE_IN_DOUBT))
-			TRY(store_claim_settle(x, j, &claims[i], STORE_NOT_ISSUED, CC_VIEW_NONE));
-	}
 out:
 	return err;
 }
@@ -198,22 +190,9 @@ out:
 static cc_err recall_attempt(struct store_tx *x, struct store_job_row *j,
 	const struct store_complete_in *in, Queue__Attempt **ret)
 {
-	Queue__Attempt *a;
-	cc_err err = CC_OK;
-
 	if (x->s->restored_until_ms == 0 || in->epoch <= j->h->epoch || store_job_final(j->h))
 		return CC_OK;
-	TRY(store_attempt_finish(x, j, END_LOST));
-	a = store_mem_get(x->mem, sizeof(*a));
-	queue__attempt__init(a);
-	a->connector = store_row_borrow(in->connector);
-	a->run = j->h->run;
-	a->leased_ms = x->now;
-	j->h->epoch = in->epoch;
-	TRY(store_attempt_put(x, j, in->epoch, a));
-	*ret = a;
-out:
-	return err;
+	return store_attempt_recall(x, j, in->connector, in->epoch, ret);
 }
 
 static cc_err complete_success(struct store_tx *x, struct store_job_row *j,
@@ -391,10 +370,12 @@ static cc_err give_back(struct store_tx *x, struct store_job_row *j, const struc
 		dead = STORE_DEAD_POISON;
 	else if (counts && j->h->attempts >= x->config->max_attempts)
 		dead = STORE_DEAD_ATTEMPTS;
-	if (dead != STORE_DEAD_NOT)
+	if (dead != STORE_DEAD_NOT) {
 		store_job_to_final(x, j, STORE_DEAD, dead);
-	else
+	} else {
 		store_job_to_ready(x, j, in->delay_ms);
+		j->h->given_back = in->reason;
+	}
 	TRY(store_job_save(x, j));
 	out->result = dead != STORE_DEAD_NOT ? STORE_IS_DEAD : STORE_OK;
 out:

@@ -100,6 +100,9 @@ static void start_session(struct store_tx *x, Queue__Session *session,
 	session->software = store_row_borrow(in->software);
 	session->open = true;
 	session->resumed = false;
+	session->offering =
+		session->restored && in->generation != 0 && in->generation != x->s->base.generation;
+	out->offer = session->offering;
 	session->listed = 0;
 	session->closed_ms = 0;
 	session->taken_over = false;
@@ -192,7 +195,25 @@ static void keep_listed(struct store_tx *x, struct store_job_row *j, const struc
 	}
 }
 
-static cc_err list_one(struct store_tx *x, const struct store_session *s,
+/* Claimed after the copy was made: nobody else may ask a CA meanwhile. */
+static cc_err recall_claimed(struct store_tx *x, const struct store_session *s,
+	const struct store_held *item, struct store_job_row *j)
+{
+	Queue__Attempt *a;
+	cc_err err = CC_OK;
+
+	if (!item->claimed || item->settling || j->h == NULL || item->epoch <= j->h->epoch ||
+		(j->h->state != STORE_READY && j->h->state != STORE_LEASED))
+		return CC_OK;
+	TRY(store_attempt_recall(x, j, s->connector, item->epoch, &a));
+	store_job_to_claimed(x, j, s);
+	if (item->parked)
+		j->h->state = STORE_PARKED;
+out:
+	return err;
+}
+
+static cc_err list_one(struct store_tx *x, const struct store_session *s, bool restored,
 	const struct store_held *item, struct store_item_verdict *ret)
 {
 	struct store_job_row j;
@@ -200,6 +221,8 @@ static cc_err list_one(struct store_tx *x, const struct store_session *s,
 
 	*ret = (struct store_item_verdict){.job_id = item->job_id, .epoch = item->epoch};
 	TRY(store_job_find(x, s->tenant, item->job_id, &j));
+	if (restored)
+		TRY(recall_claimed(x, s, item, &j));
 	TRY(store_session_verdict(x, &j, s->connector, item->epoch, &ret->result, &ret->winner));
 	if (ret->result != STORE_KEEP)
 		return CC_OK;
@@ -276,8 +299,8 @@ out:
 	return err;
 }
 
-static cc_err end_resume(struct store_tx *x, const struct store_session *s, Queue__Session *session,
-	struct store_session_resume_out *out)
+cc_err store_session_end_unlisted(struct store_tx *x, const struct store_session *s,
+	Queue__Session *session, struct store_session_resume_out *out)
 {
 	struct store_dbkey prefix = connector_key(s->tenant, s->connector);
 	/* what a store that went back does not find listed says nothing about crashes */
@@ -297,11 +320,18 @@ static cc_err end_resume(struct store_tx *x, const struct store_session *s, Queu
 		else
 			TRY(end_unlisted(x, s, job_id, same_instance, out));
 	}
-	session->resumed = true;
 	session->restored = false;
 	session->resumed_instance = session->instance_id;
 out:
 	return err;
+}
+
+/* What it did not list may be among what it is about to offer. */
+static cc_err end_resume(struct store_tx *x, const struct store_session *s, Queue__Session *session,
+	struct store_session_resume_out *out)
+{
+	session->resumed = true;
+	return session->offering ? CC_OK : store_session_end_unlisted(x, s, session, out);
 }
 
 /* The connector says the nonce of HelloAck: its journal has it. */
@@ -334,7 +364,7 @@ cc_err store_lmdb_session_resume(struct store_tx *x, const struct store_session_
 	out->result = STORE_OK;
 	items = store_mem_get(x->mem, in->held_count * sizeof(*items));
 	for (size_t i = 0; i < in->held_count && !session->resumed; i++)
-		TRY(list_one(x, &in->session, &in->held[i], &items[i]));
+		TRY(list_one(x, &in->session, session->restored, &in->held[i], &items[i]));
 	out->items = items;
 	out->count = session->resumed ? 0 : in->held_count;
 	session->listed += (uint32_t)in->held_count;
@@ -344,6 +374,8 @@ cc_err store_lmdb_session_resume(struct store_tx *x, const struct store_session_
 	else if (in->last && !session->resumed)
 		TRY(end_resume(x, &in->session, session, out));
 	TRY(store_session_put(x, in->session.tenant, in->session.connector, session));
+	if (in->last && !session->offering)
+		TRY(store_restored_came(x, in->session.tenant));
 out:
 	return err;
 }

@@ -219,11 +219,12 @@ cc_err store_lmdb_sweep(
 	struct store_tx *x, const struct store_sweep_in *in, struct store_sweep_out *out)
 {
 	size_t limit = in->limit == 0 ? LIMIT : in->limit;
-	bool more = false;
+	bool more = false, waits;
 	cc_err err = CC_OK;
 
 	out->result = STORE_ON_HOLD;
-	if (store_clock_on_hold(&x->s->clock) || x->now < x->s->restored_until_ms)
+	TRY(store_restored_waits(x, CC_VIEW_NONE, &waits));
+	if (waits || store_clock_on_hold(&x->s->clock))
 		return CC_OK;
 	out->result = STORE_OK;
 	TRY(sweep_timers(x, limit, out));

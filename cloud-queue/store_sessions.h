@@ -14,6 +14,7 @@ struct store_session_open_in {
 	cc_view instance_id; /* 16 bytes */
 	cc_view journal_id;  /* 16 bytes */
 	cc_view nonce;       /* of the last HelloAck; empty: the first ever */
+	uint64_t generation; /* the last one that its journal was offered to; 0: none yet */
 	cc_view software;
 	cc_view certificate_sha256; /* of the connection; one of an earlier enrolment: DISABLED */
 };
@@ -23,6 +24,7 @@ struct store_session_open_out { /* OK, IDENTITY_CONFLICT, DISABLED, UNKNOWN (not
 	uint64_t session_epoch;
 	uint8_t nonce[STORE_NONCE_SIZE]; /* new; valid only when the connector used it */
 	uint64_t generation;
+	bool offer;       /* the store went back since: no work before the end of store_offer */
 	bool reconnected; /* an older session was open: its connection is to be told SUPERSEDED */
 };
 STORE_OP(session_open);
@@ -30,10 +32,12 @@ STORE_OP(session_open);
 struct store_held {
 	cc_view job_id;
 	uint32_t epoch;
-	bool claimed, parked, finished;
+	bool claimed, parked, finished, settling;
 };
 /* A page of HeldLeases, or ResumeEnd (`last`, with or without items).  The nonce confirms the one
- * of session_open.  At `last` what was not listed goes by rule 7. */
+ * of session_open.  At `last` what was not listed goes by rule 7; of a session that has to offer, at
+ * the end of its offer.  In a store that went back a claimed job that is listed under a later epoch
+ * than the store knows is its connector's again. */
 struct store_session_resume_in {
 	struct store_session session;
 	cc_view nonce;
@@ -53,6 +57,36 @@ struct store_session_resume_out { /* OK, SUPERSEDED, IDENTITY_CONFLICT (nonce), 
 	uint32_t in_doubt;    /* unlisted but claimed: HELD */
 };
 STORE_OP(session_resume);
+
+/* A job of the connector's journal.  Success: its result was stored here once.  Else its claim is open
+ * (UNSETTLED), or left a certificate that nobody got, as `settle` says. */
+struct store_offered {
+	cc_view job_id;
+	uint32_t epoch;
+	bool success;
+	struct store_certificate certificate;
+	enum store_settlement settle;
+	cc_view ca, csr_sha256, spki_sha256, txid; /* the claim; empty: not known any more */
+};
+/* A page of what a connector finished, for a store that went back in time (rule 15).  What the store
+ * knows otherwise is put right in the same transaction, so that no such certificate is without its
+ * record: a success whose job is not final makes that job this connector's (CLAIMED) until its result
+ * has come.  At `last` the session gets work like any other. */
+struct store_offer_in {
+	struct store_session session;
+	const struct store_offered *jobs;
+	size_t count; /* <= STORE_HELD_MAX */
+	bool last;
+};
+struct store_offer_out { /* OK, SUPERSEDED, NOT_RESUMED, INVALID (nothing is to be offered) */
+	cc_err err;
+	enum store_result result;
+	/* SAME, SEND (epoch: the one to send it under), UNKNOWN_JOB, ALREADY_DONE(w), ALREADY_DEAD,
+	 * CANCELLED */
+	const struct store_item_verdict *items;
+	size_t count;
+};
+STORE_OP(offer);
 
 struct store_key {
 	cc_view key_id;

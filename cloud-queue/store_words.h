@@ -85,6 +85,7 @@ enum store_result {
 	STORE_USED,      /* an enrolment token that was used already */
 	STORE_ON_HOLD,   /* sweep: too soon after open or after a clock jump */
 	STORE_KEY_TAKEN, /* another request has this idempotency key */
+	STORE_SEND,      /* offer: the store has lost this result, and wants it again */
 };
 
 enum store_settlement { /* numbers as certq.v1.Settlement */

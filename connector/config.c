@@ -164,6 +164,21 @@ static const struct conf_key connector_keys[] = {
 		.min = 1,
 		.max = 10000,
 		.help = "so many certificates without a use are revoked in an hour"},
+	{.name = "approval_retry",
+		.type = CONF_SECONDS,
+		.offset = offsetof(struct config_connector, approval_retry_s),
+		.fallback = "5m",
+		.min = 1,
+		.max = 3600,
+		.help = "a job that waits for an operator is given back to the queue for so long, "
+			"then twice as long each time"},
+	{.name = "approval_retry_max",
+		.type = CONF_SECONDS,
+		.offset = offsetof(struct config_connector, approval_retry_max_s),
+		.fallback = "1h",
+		.min = 1,
+		.max = 3600,
+		.help = "and no longer than this"},
 };
 
 static const struct conf_key keyvault_keys[] = {

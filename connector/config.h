@@ -53,6 +53,8 @@ struct config_connector {
 	uint64_t poll_min_s;
 	uint64_t orphan_grace_s;
 	uint32_t orphan_max_per_hour;
+	uint64_t approval_retry_s;
+	uint64_t approval_retry_max_s;
 };
 
 struct config_queue { /* beside the identity's queue_url */

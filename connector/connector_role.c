@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/lws_loop.h"
+#include "base/memory.h"
 #include "base/role.h"
 #include "base/sandbox.h"
 #include "connector/control.h"
@@ -248,6 +249,8 @@ static cc_err make_flow(struct connector *c)
 		.poll_min_ms = milliseconds(setup->poll_min_s),
 		.orphan_grace_ms = milliseconds(setup->orphan_grace_s),
 		.orphan_max_per_hour = setup->orphan_max_per_hour,
+		.approval_retry_ms = milliseconds(setup->approval_retry_s),
+		.approval_retry_max_ms = milliseconds(setup->approval_retry_max_s),
 	};
 	struct journal *journal = c->journal;
 	c->journal = NULL; /* the flow's from here on */
@@ -368,6 +371,7 @@ int connector_role_main(void)
 	struct connector c = {0};
 	for (size_t i = 0; i < LINK_FDS_MAX; i++)
 		c.fds[i] = -1;
+	memory_share();
 	crashpoint_arm();
 	sandbox_early(true);
 	cc_err err = serve(&c);

@@ -12,7 +12,12 @@
 /* A key may be made, or the policy changed, at the administrator's door at any time. */
 enum { RELIST_EVERY_MS = 60 * 1000 };
 
-enum { RELIST_MS = 5000, ROOM_LOOK_MS = 2000, POLL_MOST_MS = 2 * 86400 * 1000 };
+enum {
+	RELIST_MS = 5000,
+	RELIST_SOON_MS = 100,
+	ROOM_LOOK_MS = 2000,
+	POLL_MOST_MS = 2 * 86400 * 1000
+};
 
 /* ---- the keyvault ---- */
 
@@ -44,6 +49,8 @@ static void on_listed(void *arg, cc_err err, const Vault__VaultAnswer *answer)
 	if (err != CC_OK)
 		return;
 	loop_timer_set(f->relist, RELIST_EVERY_MS);
+	f->waiting = list->waiting;
+	list->waiting = 0; /* nothing that the queue is told */
 	bool same = f->list != NULL && is_same_list(f->list, list);
 	codec_free(f->list);
 	f->list = list;
@@ -57,6 +64,11 @@ static void ask_for_list(void *arg)
 	if (vault_client_is_connected(f->vault) &&
 		vault_client_list_public(f->vault, on_listed, f) != CC_OK)
 		loop_timer_set(f->relist, RELIST_MS);
+}
+
+void flow_relist_soon(struct flow *f)
+{
+	loop_timer_set(f->relist, RELIST_SOON_MS);
 }
 
 static void kick(void *arg, struct job *job)
@@ -93,6 +105,8 @@ static void on_decisions(
 {
 	struct flow *f = arg;
 	decisions_add(f->decisions, records, count, resent);
+	if (resent) /* an administrator has been at work, or the conversation is new */
+		flow_relist_soon(f);
 }
 
 static void on_decisions_recorded(void *arg, cc_err err)
@@ -172,6 +186,8 @@ static void list_held(void *arg, struct job *job)
 	item->finished = s == JOURNAL__JOB_STATE__STATE_RESULT ||
 			 s == JOURNAL__JOB_STATE__STATE_READY_TO_SEND ||
 			 s == JOURNAL__JOB_STATE__STATE_ORPHAN;
+	item->settling =
+		s == JOURNAL__JOB_STATE__STATE_SETTLING || s == JOURNAL__JOB_STATE__STATE_ORPHAN;
 	list->count++;
 }
 
@@ -195,6 +211,8 @@ static void on_ready(void *arg)
 	struct flow *f = arg;
 	f->resumed = true;
 	flow_send_capabilities(f);
+	if (session_wants_offer(f->session))
+		flow_offer_begin(f);
 	jobs_each(f->jobs, kick, f);
 	flow_soon(f);
 }
@@ -206,6 +224,7 @@ static void forget_sent(void *arg, struct job *job)
 	job->sent = false;
 	job->parked = false;
 	job->lease_ms = 0;
+	job_forget_told(job);
 	if (job->nack.reason != 0)
 		flow_drop(f, job); /* unlisted, it is READY at the queue */
 }
@@ -213,6 +232,7 @@ static void forget_sent(void *arg, struct job *job)
 static void on_session_lost(void *arg)
 {
 	struct flow *f = arg;
+	flow_offer_end(f);
 	jobs_each(f->jobs, forget_sent, f);
 	flow_soon(f);
 }
@@ -246,11 +266,17 @@ static void on_result_ack(void *arg, const Certq__ResultAck *ack)
 	struct flow *f = arg;
 	flow_take_result_ack(f, ack);
 	jobs_each(f->jobs, send_waiting, f); /* one of those in flight has landed */
+	flow_offer_go(f);
 }
 
 static void on_nack_ack(void *arg, const Certq__NackAck *ack)
 {
 	flow_take_nack_ack(arg, ack);
+}
+
+static bool on_offer_ack(void *arg, const Certq__OfferAck *ack)
+{
+	return flow_take_offer_ack(arg, ack);
 }
 
 static const struct session_events session_events = {
@@ -263,6 +289,7 @@ static const struct session_events session_events = {
 	.settle_ack = on_settle_ack,
 	.result_ack = on_result_ack,
 	.nack_ack = on_nack_ack,
+	.offer_ack = on_offer_ack,
 };
 
 /* ---- small duties, once a turn ---- */
@@ -313,7 +340,7 @@ static void on_soon(void *arg)
 	if (f->session != NULL)
 		session_flush_claims(f->session);
 	jobs_each(f->jobs, tally_job, &t);
-	if (f->session != NULL && f->list != NULL)
+	if (f->session != NULL && f->list != NULL && f->offer == NULL)
 		session_set_places(f->session, free_places(f, t.places));
 	if (!f->stopping)
 		return;
@@ -335,6 +362,7 @@ static void on_batch(void *arg)
 	if (f->session != NULL)
 		session_flush_claims(f->session);
 	decisions_confirm(f->decisions, f->vault);
+	flow_offer_go(f);
 }
 
 /* ---- making and ending ---- */
@@ -384,12 +412,16 @@ static void fill_settings(struct flow_settings *s)
 	s->poll_min_ms = s->poll_min_ms > 0 ? s->poll_min_ms : 10 * 1000;
 	s->orphan_grace_ms = s->orphan_grace_ms > 0 ? s->orphan_grace_ms : day_ms;
 	s->orphan_max_per_hour = s->orphan_max_per_hour > 0 ? s->orphan_max_per_hour : 10;
+	s->approval_retry_ms = s->approval_retry_ms > 0 ? s->approval_retry_ms : 5 * 60 * 1000;
+	s->approval_retry_max_ms =
+		s->approval_retry_max_ms > 0 ? s->approval_retry_max_ms : 60 * 60 * 1000;
 }
 
 static void on_due(void *arg, struct job *job)
 {
 	struct flow *f = arg;
 	job->sent = false; /* what was sent has had its time */
+	job_forget_told(job);
 	flow_step(f, job);
 }
 
@@ -448,6 +480,7 @@ void flow_free(struct flow *f)
 	if (f == NULL)
 		return;
 	f->ending = true;
+	flow_offer_end(f);
 	vault_client_free(f->vault);
 	ca_clients_free(f->cas);
 	leases_free(f->leases);

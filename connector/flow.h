@@ -31,6 +31,8 @@ struct flow_settings {
 	/* 0: 7 days, 30 days, 10 s, 24 hours, 10 */
 	int64_t pending_max_ms, watch_ms, poll_min_ms, orphan_grace_ms;
 	uint32_t orphan_max_per_hour;
+	/* 0: 5 minutes, an hour */
+	int64_t approval_retry_ms, approval_retry_max_ms;
 };
 
 struct flow_events {
@@ -78,6 +80,7 @@ uint64_t flow_outcome_count(const struct flow *f, enum flow_outcome o);
 size_t flow_state_count(const struct flow *f, Journal__JobState state);
 size_t flow_unsettled_count(
 	const struct flow *f); /* kept: nobody knows what became of their claim */
+uint32_t flow_waiting_count(const struct flow *f);        /* at the keyvault, for an operator */
 const struct session *flow_session(const struct flow *f); /* NULL: not enrolled */
 const struct journal *flow_journal(const struct flow *f);
 const struct ca_clients *flow_cas(const struct flow *f);

@@ -17,7 +17,6 @@
 enum { ISSUER_MAX = 1024, SERIAL_MAX = 32 };
 
 static const int64_t header_keep_ms = INT64_C(7) * 86400 * 1000;
-static const int64_t hold_ms = INT64_C(7) * 86400 * 1000;
 
 /* ---- results ---- */
 
@@ -26,11 +25,12 @@ static void record_result(struct flow *f, struct job *job)
 {
 	struct journal_change *c = flow_change(f);
 	bool claimed = job->durable;
+	flow_resolve_earlier(job);
 	flow_set_state(f, job,
 		claimed ? JOURNAL__JOB_STATE__STATE_RESULT
 			: JOURNAL__JOB_STATE__STATE_READY_TO_SEND);
 	if (claimed) {
-		job->hold_until_ms = clock_realtime_ms() + hold_ms;
+		job->hold_until_ms = clock_realtime_ms() + FLOW_HOLD_MS;
 		flow_put_record(c, job);
 		journal_change_blob(
 			c, job_id_view(job), JOURNAL_RESULT, cc_blob_view(&job->result));
@@ -171,6 +171,7 @@ void flow_settle(struct flow *f, struct job *job, Certq__Settlement outcome)
 	flow_set_state(f, job, JOURNAL__JOB_STATE__STATE_SETTLING);
 	leases_set(f->leases, job, 0);
 	job->settle = outcome;
+	flow_resolve_earlier(job);
 	flow_put_record(c, job);
 	if (outcome == CERTQ__SETTLEMENT__SETTLE_IN_DOUBT)
 		flow_put_doubt(c, job);
@@ -186,8 +187,7 @@ void flow_resolve(struct flow *f, struct job *job, const char *code)
 	flow_set_deadline(job, clock_realtime_ms() + f->settings.watch_ms);
 	leases_set(f->leases, job, 0);
 	job->settle = CERTQ__SETTLEMENT__SETTLE_UNSPECIFIED;
-	if (code[0] != '\0')
-		job_set_code(job, cc_view_text(code), EV_PKCS_ISSUED_FAILURE);
+	job_set_code(job, cc_view_text(code), EV_PKCS_ISSUED_FAILURE);
 	flow_put_record(c, job);
 	flow_commit_step(f, job, c);
 }
@@ -274,6 +274,9 @@ void flow_end(struct flow *f, struct job *job, const char *outcome)
 	uint8_t digest[SHA256_SIZE];
 	Journal__DoneJob done = JOURNAL__DONE_JOB__INIT;
 	int64_t own_end = 0;
+	cc_err err = CC_OK;
+	if (flow_waits_for_earlier(f, job, outcome))
+		return;
 	log_event(end_event(job), LV_JOB(job_id_view(job)), LV_TEXT("outcome", outcome),
 		LV_TEXT("code", job->code), LV_TEXT("kind", job_kind_text(job->kind)),
 		LV_VIEW("ca", job_ca(job)), LV_TEXT("correlation", job->correlation));
@@ -284,6 +287,11 @@ void flow_end(struct flow *f, struct job *job, const char *outcome)
 	}
 	/* the keyvault has taken this job, so its end can be believed */
 	own_end = job->not_after_s * 1000;
+	err = flow_load(f, job, JOURNAL_RESULT, &job->result);
+	if (err != CC_OK && err != CC_NOT_FOUND) {
+		f->events->fatal(f->arg, err);
+		return;
+	}
 	flow_set_state(f, job,
 		job->success ? JOURNAL__JOB_STATE__STATE_DONE : JOURNAL__JOB_STATE__STATE_FAILED);
 	hash_sha256(cc_blob_view(&job->result), digest);
@@ -295,6 +303,13 @@ void flow_end(struct flow *f, struct job *job, const char *outcome)
 	done.ca = codec_bytes(job_ca(job));
 	done.cert_sha256 = codec_bytes(cc_blob_view(&job->certificate.sha256));
 	done.result_sha256 = codec_bytes(cc_view_of(digest, sizeof digest));
+	done.issuer = codec_bytes(cc_blob_view(&job->certificate.issuer));
+	done.serial = codec_bytes(cc_blob_view(&job->certificate.serial));
+	done.txid = codec_bytes(cc_view_of(job->txid, sizeof job->txid));
+	done.csr_sha256 = codec_bytes(cc_view_of(job->csr_sha256, sizeof job->csr_sha256));
+	done.spki_sha256 = codec_bytes(cc_view_of(job->spki_sha256, sizeof job->spki_sha256));
+	done.correlation_id = codec_text(job->correlation);
+	done.not_after_s = job->not_after_s;
 	done.time_ms = clock_realtime_ms();
 	done.keep_until_ms = done.time_ms + header_keep_ms;
 	if (done.keep_until_ms < own_end)

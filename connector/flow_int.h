@@ -17,6 +17,7 @@
 
 #define FLOW_APPROVALS         64
 #define FLOW_RESULTS_IN_FLIGHT 32
+#define FLOW_HOLD_MS           (INT64_C(7) * 86400 * 1000) /* a result that the queue does not know */
 #define FLOW_SLOW_POLL         60 /* WATCH polls so many times more seldom than poll_min */
 
 struct flow_approval { /* how often a job was given back for an operator's approval */
@@ -40,19 +41,19 @@ struct flow {
 	struct session *session;
 	Vault__PublicList *list;
 	struct expiries *expiries;
+	struct flow_offer *offer; /* NULL: the store did not go back, or has everything */
 	struct loop_timer
 		*soon; /* claims to be flushed, credit to be raised, the end to be noticed */
 	struct loop_timer *relist;
 	struct flow_approval approvals[FLOW_APPROVALS];
 	size_t next_approval;
 	unsigned suspects; /* calls of jobs that were there when a keyvault died */
+	uint32_t waiting;  /* jobs that wait for an operator, as the keyvault said last */
 	uint64_t outcomes[FLOW_OUTCOMES];
 	bool ending, stopping, draining, room_told;
-	bool resumed;          /* this process has had a session: the queue knows of its life */
-	int64_t orphans_since; /* boottime */
-	int64_t parks_since;   /* boottime: the second in which `parks` were sent */
+	bool resumed;        /* this process has had a session: the queue knows of its life */
+	int64_t parks_since; /* boottime: the second in which `parks` were sent */
 	unsigned parks;
-	unsigned orphans_revoked;
 };
 
 /* ---- references: one for each call and commit ---- */
@@ -121,7 +122,7 @@ void flow_give_back(struct flow *f, struct job *job, Certq__NackReason reason, i
 /* The claim is settled so: SETTLING, until the queue has it. */
 void flow_settle(struct flow *f, struct job *job, Certq__Settlement outcome);
 /* It is to be known what became of the claim: SETTLING, which asks the CA.  `code`: what the producer is
- * told, should the queue still wait for us; empty: as before. */
+ * told, should the queue still wait for us. */
 void flow_lose_claim(struct flow *f, struct job *job); /* verdict.c: the queue takes it from us */
 void flow_resolve(struct flow *f, struct job *job, const char *code);
 /* There will be no certificate, or none that can be delivered: a failure while the queue waits for us, else
@@ -130,6 +131,7 @@ void flow_claim_failed(struct flow *f, struct job *job, const struct flow_failur
 /* Nobody can tell what became of the claim. */
 void flow_end_in_doubt(struct flow *f, struct job *job);
 #define FLOW_IN_DOUBT     "ca_in_doubt"
+#define FLOW_CLAIM_LOST   "claim_lost"      /* the queue takes, or took, it from us */
 #define FLOW_PENDING_LOST "ca_pending_lost" /* a pending request that cannot be asked about */
 #define FLOW_PENDING_OVER "pending_deadline"
 /* Who has won in our place, as the queue says now. */
@@ -147,6 +149,17 @@ void flow_put_certificate(const struct job *job, Certq__CertificateId *to);
 cc_err flow_read_leaf(cc_view der, struct job *job) CC_MUST_USE;
 #define FLOW_KEY_MISMATCH                                                                          \
 	"key_mismatch" /* the code of such a job: its certificate is nobody's orphan */
+
+/* ---- claims of earlier epochs: earlier.c ---- */
+
+/* What became of them follows from what the job knows now; before the commit that records it. */
+void flow_resolve_earlier(struct job *job);
+/* Those that are known and were not told in this session. */
+void flow_tell_earlier(struct flow *f, struct job *job);
+/* True: the job ends with this outcome when the last of them is confirmed. */
+bool flow_waits_for_earlier(struct flow *f, struct job *job, const char *outcome);
+/* False: it is not about one of them. */
+bool flow_take_earlier_ack(struct flow *f, struct job *job, const Certq__SettleAck *ack);
 
 /* ---- what a CA has, or may have: ask.c, told.c ---- */
 
@@ -188,6 +201,14 @@ void flow_take_result_ack(struct flow *f, const Certq__ResultAck *ack);    /* re
 bool flow_has_room_for_result(struct flow *f);
 /* A result that the queue does not know: waits for another generation of its store, as long as it may. */
 void flow_hold(struct flow *f, struct job *job); /* result_ack.c */
+/* ---- a store that went back in time: flow_offer.c ---- */
+
+void flow_offer_begin(struct flow *f);
+/* The next page, when the last one is answered and recorded; without an offer nothing. */
+void flow_offer_go(struct flow *f);
+void flow_offer_end(struct flow *f); /* the session is gone: the next one begins anew */
+bool flow_take_offer_ack(struct flow *f, const Certq__OfferAck *ack);
+
 /* An answer of the keyvault other than OK, about a job that has no claim yet. */
 void flow_take_refusal(
 	struct flow *f, struct job *job, const Vault__VaultAnswer *answer); /* refusal.c */
@@ -200,6 +221,8 @@ struct job *flow_vault_answered(struct flow_ref *ref, cc_err err, const Vault__V
 	Vault__VaultAnswer__AnswerCase wanted, struct flow **ret_flow);
 /* Whether this job may be with the keyvault now: those that were there when one died go one by one. */
 bool flow_vault_is_free(const struct flow *f, const struct job *job);
+/* What the keyvault tells of itself may have changed. */
+void flow_relist_soon(struct flow *f);
 /* Public keys and profiles changed, or the session is new. */
 void flow_send_capabilities(struct flow *f); /* capabilities.c */
 

@@ -116,8 +116,11 @@ void flow_step(struct flow *f, struct job *job)
 		return;
 	if (job->nack.reason != 0) /* whatever is under way does not matter any more */
 		step_give_back(f, job);
-	else if (job->holds == 0 && !past_deadline(f, job))
-		job_rule(job->state)->step(f, job);
+	else if (job->holds == 0) {
+		flow_tell_earlier(f, job);
+		if (!past_deadline(f, job))
+			job_rule(job->state)->step(f, job);
+	}
 }
 
 void flow_retry(struct flow *f, struct job *job, int64_t at_least_ms)
@@ -150,9 +153,9 @@ struct journal_change *flow_change(struct flow *f)
 
 void flow_put_record(struct journal_change *c, struct job *job)
 {
-	ProtobufCBinaryData cas[JOB_CAS_MAX];
+	struct job_record_room room;
 	Journal__OpenJob record;
-	job_record(job, cas, &record);
+	job_record(job, &room, &record);
 	journal_change_open(c, job_id_view(job), &record);
 	job->durable = true;
 }

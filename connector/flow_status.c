@@ -45,6 +45,11 @@ size_t flow_state_count(const struct flow *f, Journal__JobState state)
 	return c.in_state;
 }
 
+uint32_t flow_waiting_count(const struct flow *f)
+{
+	return f->waiting;
+}
+
 size_t flow_unsettled_count(const struct flow *f)
 {
 	struct count c = {0};

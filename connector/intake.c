@@ -173,14 +173,58 @@ static void forget_attempt(struct job *job)
 	job->watch_until_ms = 0;
 	job->withdrawals = 0;
 	job->keep_told = false;
+	job->outcome = NULL;
 }
 
-/* A claim of the old epoch that is known to be empty is told before the new one is made. */
+/* The signed job must be the one that the keyvault has judged: CSR and ticket are of that one.  UNSPECIFIED: it
+ * is; else why the lease is given back, while the job that we hold goes on as it was. */
+static Certq__NackReason judge_again(
+	struct flow *f, const struct job *job, const Certq__Job *delivery)
+{
+	Certq__SignedDocument *document = NULL;
+	cc_blob bytes = CC_BLOB_NONE;
+	Certq__NackReason reason = CERTQ__NACK_REASON__NACK_BUSY;
+	cc_err err = CC_OK;
+	TRY(journal_get_blob(f->journal, job_id_view(job), JOURNAL_JOB, &bytes));
+	TRY(codec_decode(&certq__signed_document__descriptor, cc_blob_view(&bytes),
+		WIRE_MESSAGE_MAX, &document));
+	reason = cc_view_equal(codec_view(document->body), codec_view(delivery->job->body))
+			 ? CERTQ__NACK_REASON__NACK_UNSPECIFIED
+			 : CERTQ__NACK_REASON__NACK_REFUSED_HERE;
+out:
+	if (err != CC_OK && err != CC_NOT_FOUND) /* not there: only its result was kept */
+		f->events->fatal(f->arg, err);
+	codec_free(document);
+	cc_blob_free(&bytes);
+	return reason;
+}
+
+static void give_lease_back(
+	struct flow *f, const struct job *job, const Certq__Job *delivery, Certq__NackReason reason)
+{
+	Certq__Nack nack = CERTQ__NACK__INIT;
+	if (reason == CERTQ__NACK_REASON__NACK_REFUSED_HERE)
+		log_event(EV_JOB_REFUSED_HERE, LV_JOB(job_id_view(job)),
+			LV_TEXT("reason",
+				"another document came under the id of a job that is under way"));
+	nack.job_id = codec_bytes(job_id_view(job));
+	nack.epoch = delivery->epoch;
+	nack.reason = reason;
+	nack.retry_delay_ms = UNREADABLE_MS;
+	nack.exclude_me = reason == CERTQ__NACK_REASON__NACK_REFUSED_HERE;
+	/* not sent, the lease runs out */
+	(void)session_send_nack(f->session, &nack);
+}
+
+/* The claim of the old epoch is settled when it is known what became of it (earlier.c). */
 static void claim_again(struct flow *f, struct job *job, const Certq__Job *delivery)
 {
-	if (flow_is(job, JOURNAL__JOB_STATE__STATE_SETTLING) &&
-		job->settle != CERTQ__SETTLEMENT__SETTLE_UNSPECIFIED)
-		step_settle(f, job);
+	Certq__NackReason reason = judge_again(f, job, delivery);
+	if (reason != CERTQ__NACK_REASON__NACK_UNSPECIFIED) {
+		give_lease_back(f, job, delivery, reason);
+		return;
+	}
+	job_keep_claim(job);
 	take_lease(f, job, delivery);
 	forget_attempt(job);
 	step_record_intent(f, job);
@@ -198,6 +242,7 @@ static void take_again(struct flow *f, struct job *job, Certq__Job *delivery)
 		job->delivery = delivery;
 		job->asks_prior = false;
 		job->prior_at = 0;
+		job->prior_rank = 0;
 		flow_set_state(f, job, JOURNAL__JOB_STATE__STATE_RECEIVED);
 		begin(f, job);
 		return;
@@ -207,7 +252,7 @@ static void take_again(struct flow *f, struct job *job, Certq__Job *delivery)
 	case JOURNAL__JOB_STATE__STATE_WATCH:
 		/* what is under way ends first, under its own epoch: this lease runs out, and the job
 		 * comes again */
-		if (job->holds == 0)
+		if (job->holds == 0 && job->earlier_count < JOB_EARLIER_MAX)
 			claim_again(f, job, delivery);
 		break;
 	case JOURNAL__JOB_STATE__STATE_READY_TO_SEND:

@@ -48,6 +48,9 @@ static void free_job(struct job *job)
 	cc_blob_free(&job->certificate.serial);
 	cc_blob_free(&job->result);
 	cc_blob_free(&job->winner_sha256);
+	while (job->earlier_count > 0)
+		job_drop_earlier(job, 0);
+	free(job->earlier);
 	free(job);
 }
 
@@ -199,11 +202,82 @@ void job_forget_delivery(struct job *job)
 	job->delivery = NULL;
 }
 
-void job_record(const struct job *job, ProtobufCBinaryData cas[JOB_CAS_MAX], Journal__OpenJob *ret)
+void job_forget_blobs(struct job *job)
+{
+	cc_blob_free(&job->csr);
+	cc_blob_free(&job->ticket);
+	cc_blob_free(&job->order);
+	cc_blob_free(&job->cookie);
+	cc_blob_free(&job->chain);
+	cc_blob_free(&job->result);
+}
+
+/* ---- claims of earlier epochs ---- */
+
+static void add_earlier(struct job *job, uint32_t epoch, cc_view ca, Certq__Settlement outcome)
+{
+	struct job_claim *grown = cc_alloc((job->earlier_count + 1) * sizeof *grown);
+	if (job->earlier_count > 0)
+		memcpy(grown, job->earlier, job->earlier_count * sizeof *grown);
+	free(job->earlier);
+	job->earlier = grown;
+	grown[job->earlier_count++] =
+		(struct job_claim){.epoch = epoch, .outcome = outcome, .ca = cc_strndup(ca)};
+}
+
+/* Exact is what says that there is no certificate, or none any more; the rest the CA is asked about. */
+void job_keep_claim(struct job *job)
+{
+	Certq__Settlement outcome = CERTQ__SETTLEMENT__SETTLE_UNSPECIFIED;
+	if (job->state == JOURNAL__JOB_STATE__STATE_SETTLING &&
+		(job->settle == CERTQ__SETTLEMENT__SETTLE_NOT_ISSUED ||
+			job->settle == CERTQ__SETTLEMENT__SETTLE_ORPHAN_REVOKED))
+		outcome = job->settle;
+	if (job->settle_ca != NULL) { /* the claim at the present CA was not made yet */
+		add_earlier(job, job->epoch, cc_view_text(job->settle_ca),
+			CERTQ__SETTLEMENT__SETTLE_NOT_ISSUED);
+		free(job->settle_ca);
+		job->settle_ca = NULL;
+	} else {
+		add_earlier(job, job->epoch, job_ca(job), outcome);
+	}
+}
+
+void job_drop_earlier(struct job *job, size_t at)
+{
+	free(job->earlier[at].ca);
+	job->earlier_count--;
+	memmove(job->earlier + at, job->earlier + at + 1,
+		(job->earlier_count - at) * sizeof *job->earlier);
+}
+
+void job_forget_told(struct job *job)
+{
+	for (size_t i = 0; i < job->earlier_count; i++)
+		job->earlier[i].told = false;
+}
+
+/* ---- the record ---- */
+
+static void record_earlier(const struct job *job, struct job_record_room *room, Journal__OpenJob *r)
+{
+	for (size_t i = 0; i < job->earlier_count; i++) {
+		journal__earlier_claim__init(&room->claims[i]);
+		room->claims[i].epoch = job->earlier[i].epoch;
+		room->claims[i].ca = codec_text(job->earlier[i].ca);
+		room->claims[i].outcome = (uint32_t)job->earlier[i].outcome;
+		room->earlier[i] = &room->claims[i];
+	}
+	r->n_earlier = job->earlier_count;
+	r->earlier = room->earlier;
+}
+
+void job_record(const struct job *job, struct job_record_room *room, Journal__OpenJob *ret)
 {
 	Journal__OpenJob r = JOURNAL__OPEN_JOB__INIT;
 	for (size_t i = 0; i < job->ca_count; i++)
-		cas[i] = codec_text(job->cas[i]);
+		room->cas[i] = codec_text(job->cas[i]);
+	record_earlier(job, room, &r);
 	/* a claim is the queue's record; here the job is still at INTENT */
 	r.state = job->state == JOURNAL__JOB_STATE__STATE_CLAIMED ? JOURNAL__JOB_STATE__STATE_INTENT
 								  : job->state;
@@ -235,8 +309,9 @@ void job_record(const struct job *job, ProtobufCBinaryData cas[JOB_CAS_MAX], Jou
 	r.winner_generation = job->winner_generation;
 	r.hold_until_ms = job->hold_until_ms;
 	r.hold_generation = job->hold_generation;
+	r.stored = job->stored;
 	r.n_cas = job->ca_count;
-	r.cas = cas;
+	r.cas = room->cas;
 	r.code = codec_text(job->code);
 	r.event = job->event;
 	*ret = r;
@@ -266,6 +341,22 @@ static cc_err copy_cas(struct job *job, const Journal__OpenJob *r)
 	}
 	if (job->ca_at == r->n_cas)
 		return cc_fail(CC_CORRUPT, "a journal record names a CA that is not in its list");
+	return CC_OK;
+}
+
+static cc_err copy_earlier(struct job *job, const Journal__OpenJob *r)
+{
+	if (r->n_earlier > JOB_EARLIER_MAX)
+		return cc_fail(
+			CC_CORRUPT, "a journal record names %zu earlier claims", r->n_earlier);
+	for (size_t i = 0; i < r->n_earlier; i++) {
+		const Journal__EarlierClaim *claim = r->earlier[i];
+		if (!text_is_name(codec_view(claim->ca)) ||
+			claim->outcome > CERTQ__SETTLEMENT__SETTLE_IN_DOUBT)
+			return cc_fail(CC_CORRUPT, "a journal record has an impossible claim");
+		add_earlier(job, claim->epoch, codec_view(claim->ca),
+			(Certq__Settlement)claim->outcome);
+	}
 	return CC_OK;
 }
 
@@ -302,6 +393,7 @@ cc_err job_from_record(struct job *job, const Journal__OpenJob *r)
 	TRY(copy_fixed(r->csr_sha256, job->csr_sha256, sizeof job->csr_sha256));
 	TRY(copy_fixed(r->spki_sha256, job->spki_sha256, sizeof job->spki_sha256));
 	TRY(copy_cas(job, r));
+	TRY(copy_earlier(job, r));
 	if (r->settle_ca.len > 0) {
 		ENSURE(text_is_name(codec_view(r->settle_ca)),
 			cc_fail(CC_CORRUPT, "a journal record has an impossible CA name"));
@@ -335,6 +427,7 @@ cc_err job_from_record(struct job *job, const Journal__OpenJob *r)
 	job->winner_generation = r->winner_generation;
 	job->hold_until_ms = r->hold_until_ms;
 	job->hold_generation = r->hold_generation;
+	job->stored = r->stored;
 	job_set_code(job, codec_view(r->code), r->event);
 	job->settle = (Certq__Settlement)r->settle;
 out:

@@ -28,6 +28,15 @@ struct job_certificate {
 	cc_blob serial; /* INTEGER content octets */
 };
 
+/* A claim of an epoch before this one: kept until the queue has its settlement. */
+struct job_claim {
+	uint32_t epoch;
+	Certq__Settlement outcome; /* UNSPECIFIED: nobody knows yet */
+	bool told;                 /* in this session */
+	char *ca;
+};
+#define JOB_EARLIER_MAX 32
+
 struct job {
 	uint8_t id[JOB_ID_SIZE];
 	enum job_kind kind;
@@ -64,8 +73,10 @@ struct job {
 
 	/* as delivered; gone once the keyvault has answered for good */
 	Certq__Job *delivery;
-	bool asks_prior; /* the keyvault has answered; earlier holders' claims are asked about */
+	bool asks_prior; /* the keyvault has answered; earlier claims are asked about */
 	size_t prior_at; /* which of them */
+	unsigned
+		prior_rank; /* what was heard of our own: 0 nothing, 1 it is not clear, 2 there is a request */
 
 	/* what the keyvault and the CA gave */
 	cc_blob csr, ticket, order; /* the order is a packed SignedDocument, for the submit */
@@ -82,11 +93,14 @@ struct job {
 	int64_t poll_due;       /* the same in boottime */
 	int64_t watch_until_ms; /* realtime; 0: what is told of the claim is the end */
 	struct job_certificate certificate;
+	struct job_claim *earlier; /* at most JOB_EARLIER_MAX */
+	size_t earlier_count;
 
 	/* how it ends */
 	cc_blob result; /* packed certq.v1.Result: the exact bytes */
 	bool success;
-	char *code; /* never NULL */
+	char *code;          /* never NULL */
+	const char *outcome; /* it is over but for earlier claims; static text; NULL: it is not */
 	uint32_t event;
 	Certq__Nack nack;         /* reason != 0: it is being given back */
 	Certq__Settlement settle; /* SETTLING: what is told; UNSPECIFIED: nobody knows yet */
@@ -97,6 +111,7 @@ struct job {
 	uint64_t winner_generation;
 	int64_t hold_until_ms; /* RESULT that the queue does not know: offered again until then */
 	uint64_t hold_generation; /* plus one; 0: it is not held */
+	bool stored; /* durable: the queue had its result once; its certificate is nobody's orphan */
 
 	/* the scheduler's and the table's own */
 	int64_t due;
@@ -122,9 +137,13 @@ void jobs_each(struct jobs *t, jobs_fn fn, void *arg);
 void job_hold(struct job *job);
 bool job_release(struct job *job);
 
-/* The journal record of the job; borrows from it, and `cas` from the caller's array. */
 #define JOB_CAS_MAX 16
-void job_record(const struct job *job, ProtobufCBinaryData cas[JOB_CAS_MAX], Journal__OpenJob *ret);
+struct job_record_room { /* the caller's, for what a record points to */
+	ProtobufCBinaryData cas[JOB_CAS_MAX];
+	Journal__EarlierClaim claims[JOB_EARLIER_MAX], *earlier[JOB_EARLIER_MAX];
+};
+/* The journal record of the job; borrows from it and from `room`. */
+void job_record(const struct job *job, struct job_record_room *room, Journal__OpenJob *ret);
 /* Fill a fresh job from its record.  CC_CORRUPT when the record makes no sense. */
 cc_err job_from_record(struct job *job, const Journal__OpenJob *record) CC_MUST_USE;
 
@@ -139,3 +158,10 @@ void job_set_code(struct job *job, cc_view code, uint32_t event);
 void job_set_certificate(struct job *job, cc_view sha256, cc_view issuer, cc_view serial);
 /* What the keyvault has seen and nothing needs any more. */
 void job_forget_delivery(struct job *job);
+/* What the journal has too, of a job that waits long: it is read again when it is needed. */
+void job_forget_blobs(struct job *job);
+/* The claim that the job has now becomes an earlier one: a new epoch begins. */
+void job_keep_claim(struct job *job);
+void job_drop_earlier(struct job *job, size_t at);
+/* What was told in the last session is told again in the next. */
+void job_forget_told(struct job *job);

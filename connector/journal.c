@@ -114,6 +114,7 @@ cc_err journal_open(const struct journal_settings *settings, struct loop *l, str
 	TRY(db_open(settings->dir, map_bytes, db_names, JOURNAL_DB_COUNT, &j->db));
 	TRY(load_meta(j->db, &j->meta));
 	TRY(committer_start(j->db, l, on_fatal, j, &j->committer));
+	committer_hold(j->committer);
 	committer_name_points(
 		j->committer, CRASH_JOURNAL_BEFORE_COMMIT, CRASH_JOURNAL_AFTER_COMMIT);
 	j->sweep = loop_timer_new(l, on_sweep, j);
@@ -193,13 +194,47 @@ uint64_t journal_generation(const struct journal *j)
 	return j->meta->generation;
 }
 
+/* A suspension holds from the moment at which it is to be recorded; its end, when it is. */
+static bool is_being_suspended(const struct journal *j, cc_view ca)
+{
+	for (const struct journal_change *c = j->in_flight; c != NULL; c = c->in_flight_next) {
+		for (const struct journal_op *op = c->first; op != NULL; op = op->next) {
+			if (op->kind == JOURNAL_OP_SUSPEND && op->flag &&
+				cc_view_equal(cc_blob_view(&op->name), ca))
+				return true;
+		}
+	}
+	return false;
+}
+
+/* A journal of an earlier release has never offered: what it knew last is what it had told. */
+uint64_t journal_offered_generation(const struct journal *j)
+{
+	return j->meta->offered_generation != 0 ? j->meta->offered_generation : j->meta->generation;
+}
+
 bool journal_is_suspended(const struct journal *j, cc_view ca)
 {
+	if (is_being_suspended(j, ca))
+		return true;
 	for (size_t i = 0; i < j->meta->n_suspended_cas; i++) {
 		if (cc_view_equal(codec_view(j->meta->suspended_cas[i]), ca))
 			return true;
 	}
 	return false;
+}
+
+uint32_t journal_orphans(const struct journal *j, int64_t *ret_left_ms)
+{
+	int64_t gone_ms = clock_realtime_ms() - j->meta->orphans_since_ms;
+	bool is_this_hour = gone_ms < JOURNAL_HOUR_MS;
+	uint32_t count = is_this_hour ? j->meta->orphans_counted : 0;
+	for (const struct journal_change *c = j->in_flight; c != NULL; c = c->in_flight_next) {
+		for (const struct journal_op *op = c->first; op != NULL; op = op->next)
+			count += op->kind == JOURNAL_OP_ORPHAN;
+	}
+	*ret_left_ms = is_this_hour && gone_ms > 0 ? JOURNAL_HOUR_MS - gone_ms : JOURNAL_HOUR_MS;
+	return count;
 }
 
 uint64_t journal_audit_head(const struct journal *j)
@@ -209,7 +244,15 @@ uint64_t journal_audit_head(const struct journal *j)
 
 uint64_t journal_used_bytes(const struct journal *j)
 {
-	return db_used_bytes(j->db);
+	MDB_txn *txn = NULL;
+	uint64_t open = 0;
+	cc_err err = CC_OK;
+	TRY(db_read_begin(j->db, &txn));
+	TRY(db_count(j->db, txn, JOURNAL_DB_OPEN, &open));
+out:
+	db_read_end(txn);
+	cc_ignore(err, "a commit will tell");
+	return db_used_bytes(j->db) + open * JOURNAL_JOB_FUTURE;
 }
 
 uint64_t journal_max_bytes(const struct journal *j)
@@ -268,6 +311,7 @@ void journal_change_open(struct journal_change *c, cc_view job_id, const Journal
 {
 	struct journal_op *op = add_op(c, JOURNAL_OP_OPEN, job_id);
 	op->number = (uint64_t)record->next_due_ms;
+	op->flag = record->state == JOURNAL__JOB_STATE__STATE_INTENT;
 	op->value = codec_pack(record);
 }
 
@@ -312,6 +356,12 @@ void journal_change_suspend(struct journal_change *c, cc_view ca, bool suspended
 	op->flag = suspended;
 }
 
+void journal_change_orphan(struct journal_change *c)
+{
+	struct journal_op *op = add_op(c, JOURNAL_OP_ORPHAN, CC_VIEW_NONE);
+	op->now_ms = clock_realtime_ms();
+}
+
 void journal_change_adopt(struct journal_change *c)
 {
 	uint8_t id[JOURNAL_ID_SIZE];
@@ -328,13 +378,31 @@ void journal_change_audit(struct journal_change *c, uint64_t counter, cc_view re
 	op->value = cc_blob_copy(record);
 }
 
-void journal_change_session(
-	struct journal_change *c, cc_view nonce, uint64_t session_epoch, uint64_t generation)
+void journal_change_session(struct journal_change *c, cc_view nonce, uint64_t session_epoch,
+	uint64_t generation, bool offer)
 {
 	struct journal_op *op = add_op(c, JOURNAL_OP_SESSION, CC_VIEW_NONE);
+	op->flag = offer;
 	cc_blob_append_u64(&op->value, session_epoch);
 	cc_blob_append_u64(&op->value, generation);
 	cc_blob_append(&op->value, nonce);
+}
+
+void journal_change_offered(struct journal_change *c)
+{
+	add_op(c, JOURNAL_OP_OFFERED, CC_VIEW_NONE);
+}
+
+void journal_change_reopen(struct journal_change *c, cc_view job_id, const Journal__OpenJob *record)
+{
+	add_op(c, JOURNAL_OP_UNDONE, job_id);
+	journal_change_open(c, job_id, record);
+}
+
+void journal_change_hold(struct journal_change *c, cc_view job_id, int64_t until_ms)
+{
+	struct journal_op *op = add_op(c, JOURNAL_OP_HOLD, job_id);
+	op->number = (uint64_t)until_ms;
 }
 
 static void unlink_change(struct journal_change *c)
@@ -450,6 +518,54 @@ cc_err journal_get_audit(const struct journal *j, uint64_t counter, cc_blob *ret
 {
 	struct journal_key k;
 	return get_copy(j, JOURNAL_DB_AUDIT, journal_key_number(&k, counter), ret);
+}
+
+/* An entry may be older than the job's last end, or than its being open again. */
+static cc_err read_done(
+	const struct journal *j, MDB_txn *txn, cc_view job_id, Journal__DoneJob **ret)
+{
+	cc_view bytes;
+	cc_err err = db_get(j->db, txn, JOURNAL_DB_DONE, job_id, &bytes);
+	if (err == CC_OK)
+		err = codec_decode(&journal__done_job__descriptor, bytes, JOURNAL_RECORD_MAX, ret);
+	return err == CC_NOT_FOUND ? CC_OK : err;
+}
+
+cc_err journal_next_done(const struct journal *j, struct journal_place *place, size_t limit,
+	journal_done_fn fn, void *arg)
+{
+	MDB_txn *txn = NULL;
+	struct db_cursor cursor = {0};
+	Journal__DoneJob *record = NULL;
+	cc_view from = cc_view_of(place->key, sizeof place->key);
+	size_t looked_at = 0;
+	bool more = true;
+	cc_err err = CC_OK;
+	TRY(db_read_begin(j->db, &txn));
+	TRY(db_scan(j->db, txn, JOURNAL_DB_DONE_AT, CC_VIEW_NONE,
+		place->begun ? from : CC_VIEW_NONE, &cursor));
+	while (more && looked_at < limit) {
+		if (!db_next(&cursor, &err)) {
+			place->over = err == CC_OK;
+			break;
+		}
+		ENSURE(cursor.key.size == sizeof place->key,
+			cc_fail(CC_CORRUPT, "a key of %zu bytes in the journal", cursor.key.size));
+		if (place->begun && cc_view_equal(cursor.key, from))
+			continue;
+		TRY(read_done(j, txn, cc_view_part(cursor.key, 8, JOB_ID_SIZE), &record));
+		memcpy(place->key, cursor.key.data, sizeof place->key);
+		place->begun = true;
+		looked_at++;
+		if (record != NULL)
+			more = fn(arg, cc_view_of(place->key + 8, JOB_ID_SIZE), record);
+		record = NULL;
+	}
+	TRY(err);
+out:
+	db_scan_end(&cursor);
+	db_read_end(txn);
+	return err;
 }
 
 cc_err journal_count_doubts(const struct journal *j, size_t *ret)

@@ -43,8 +43,12 @@ enum journal_op_kind {
 	JOURNAL_OP_NO_DOUBT,
 	JOURNAL_OP_SUSPEND,
 	JOURNAL_OP_ADOPT,
+	JOURNAL_OP_ORPHAN,
 	JOURNAL_OP_AUDIT,
 	JOURNAL_OP_SESSION,
+	JOURNAL_OP_OFFERED,
+	JOURNAL_OP_UNDONE,
+	JOURNAL_OP_HOLD,
 	JOURNAL_OP_SWEEP,
 };
 
@@ -54,10 +58,10 @@ struct journal_op {
 	enum journal_part part;
 	uint64_t number; /* audit: counter; open: next_due_ms; done: first hour to look at it;
 			    sweep: retention of results */
-	bool flag;       /* audit: resent; suspend: it is so */
-	cc_blob name;    /* doubt, no doubt, suspend: the CA */
+	bool flag; /* audit: resent; suspend: it is so; open: an INTENT; session: to be offered */
+	cc_blob name; /* doubt, no doubt, suspend: the CA */
 	cc_blob value;
-	int64_t now_ms; /* sweep */
+	int64_t now_ms; /* sweep, orphan */
 	struct journal_op *next;
 };
 
@@ -74,7 +78,6 @@ struct journal_change {
 
 /* For tests: to hold its commits up by a write transaction of their own. */
 struct db *journal_db(const struct journal *j);
-bool journal_is_busy(const struct journal *j); /* a `done` is still to come */
 
 /* commit_apply; arg is the change. */
 cc_err journal_apply(struct db *d, MDB_txn *txn, void *arg) CC_MUST_USE;

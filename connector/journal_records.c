@@ -91,10 +91,30 @@ out:
 	return err;
 }
 
-static cc_err apply_open(struct db *d, MDB_txn *txn, const struct journal_op *op)
+/* The first INTENT of a job: what all open jobs have before them is reserved with it, so that only this
+ * one may be refused for want of room, and none that was admitted. */
+static cc_err admit(
+	struct db *d, MDB_txn *txn, const struct journal_change *c, const struct journal_op *op)
+{
+	cc_view bytes;
+	uint64_t open = 0, own = 0;
+	cc_err err = op->flag ? db_get(d, txn, JOURNAL_DB_OPEN, op_job(op), &bytes) : CC_OK;
+	if (err != CC_NOT_FOUND)
+		return err;
+	TRY(db_count(d, txn, JOURNAL_DB_OPEN, &open));
+	for (const struct journal_op *o = c->first; o != NULL; o = o->next)
+		own += o->value.size;
+	TRY(db_reserve(d, own, (open + 1) * JOURNAL_JOB_FUTURE));
+out:
+	return err;
+}
+
+static cc_err apply_open(
+	struct db *d, MDB_txn *txn, const struct journal_change *c, const struct journal_op *op)
 {
 	struct journal_key k;
 	cc_err err = CC_OK;
+	TRY(admit(d, txn, c, op));
 	TRY(delete_timer(d, txn, op_job(op)));
 	TRY(db_put(d, txn, JOURNAL_DB_OPEN, op_job(op), cc_blob_view(&op->value)));
 	if (op->number != 0)
@@ -196,15 +216,57 @@ static void set_bytes(ProtobufCBinaryData *to, cc_view bytes)
 /* value: session_epoch, generation (64 bits each), nonce */
 static void apply_session(const struct journal_op *op, Journal__JournalMeta *meta)
 {
+	if (!op->flag)
+		meta->offered_generation = cc_get_u64(op->value.data + 8);
+	else if (meta->offered_generation == 0)
+		meta->offered_generation = meta->generation;
 	meta->session_epoch = cc_get_u64(op->value.data);
 	meta->generation = cc_get_u64(op->value.data + 8);
 	set_bytes(&meta->nonce, cc_view_of(op->value.data + 16, op->value.size - 16));
+}
+
+static cc_err apply_undone(struct db *d, MDB_txn *txn, const struct journal_op *op)
+{
+	return db_delete(d, txn, JOURNAL_DB_DONE, op_job(op));
+}
+
+static cc_err apply_hold(struct db *d, MDB_txn *txn, const struct journal_op *op)
+{
+	Journal__DoneJob *done = NULL;
+	cc_blob packed = CC_BLOB_NONE;
+	cc_view bytes;
+	cc_err err = db_get(d, txn, JOURNAL_DB_DONE, op_job(op), &bytes);
+	if (err == CC_NOT_FOUND)
+		return CC_OK;
+	TRY(err);
+	TRY(codec_decode(&journal__done_job__descriptor, bytes, JOURNAL_RECORD_MAX, &done));
+	if (done->hold_until_ms == 0) {
+		done->hold_until_ms = (int64_t)op->number;
+		packed = codec_pack(done);
+		TRY(db_put(d, txn, JOURNAL_DB_DONE, op_job(op), cc_blob_view(&packed)));
+	}
+out:
+	cc_blob_free(&packed);
+	codec_free(done);
+	return err;
 }
 
 static void apply_adopt(const struct journal_op *op, Journal__JournalMeta *meta)
 {
 	set_bytes(&meta->journal_id, cc_blob_view(&op->value));
 	set_bytes(&meta->nonce, CC_VIEW_NONE);
+}
+
+/* A clock that was set back makes the hour longer by that much at most once. */
+static void apply_orphan(const struct journal_op *op, Journal__JournalMeta *meta)
+{
+	if (op->now_ms - meta->orphans_since_ms >= JOURNAL_HOUR_MS) {
+		meta->orphans_since_ms = op->now_ms;
+		meta->orphans_counted = 0;
+	} else if (op->now_ms < meta->orphans_since_ms) {
+		meta->orphans_since_ms = op->now_ms;
+	}
+	meta->orphans_counted++;
 }
 
 static void apply_suspend(const struct journal_op *op, Journal__JournalMeta *meta)
@@ -232,11 +294,17 @@ struct sweep_key {
 	uint8_t bytes[8 + JOB_ID_SIZE];
 };
 
+static cc_err put_done_at(struct db *d, MDB_txn *txn, int64_t at_ms, cc_view job_id)
+{
+	struct journal_key k;
+	uint64_t hour = (uint64_t)(at_ms / JOURNAL_HOUR_MS) + 1;
+	return db_put(d, txn, JOURNAL_DB_DONE_AT, journal_key_timed(&k, hour, job_id), mark);
+}
+
 static cc_err sweep_one(
 	struct db *d, MDB_txn *txn, const struct sweep_key *at, const struct journal_op *op)
 {
 	Journal__DoneJob *done = NULL;
-	struct journal_key k;
 	cc_view job_id = cc_view_of(at->bytes + 8, JOB_ID_SIZE), bytes;
 	cc_err err = db_get(d, txn, JOURNAL_DB_DONE, job_id, &bytes);
 	if (err == CC_OK)
@@ -248,6 +316,10 @@ static cc_err sweep_one(
 	TRY(db_delete(d, txn, JOURNAL_DB_DONE_AT, cc_view_of(at->bytes, sizeof at->bytes)));
 	if (done != NULL && done->time_ms + (int64_t)op->number > op->now_ms)
 		goto out; /* it ran again: that end has an entry of its own */
+	if (done != NULL && done->hold_until_ms > op->now_ms) {
+		TRY(put_done_at(d, txn, done->hold_until_ms, job_id));
+		goto out;
+	}
 	/* the job may be open again under the same id: its blobs are not ours to take then */
 	if (db_get(d, txn, JOURNAL_DB_OPEN, job_id, &bytes) == CC_NOT_FOUND)
 		TRY(delete_blobs(d, txn, job_id, JOURNAL_PART_LAST));
@@ -257,8 +329,7 @@ static cc_err sweep_one(
 		TRY(db_delete(d, txn, JOURNAL_DB_DONE, job_id));
 		goto out;
 	}
-	uint64_t hour = (uint64_t)(done->keep_until_ms / JOURNAL_HOUR_MS) + 1;
-	TRY(db_put(d, txn, JOURNAL_DB_DONE_AT, journal_key_timed(&k, hour, job_id), mark));
+	TRY(put_done_at(d, txn, done->keep_until_ms, job_id));
 out:
 	codec_free(done);
 	return err;
@@ -291,7 +362,7 @@ static cc_err apply_one(struct db *d, MDB_txn *txn, const struct journal_op *op,
 {
 	switch (op->kind) {
 	case JOURNAL_OP_OPEN:
-		return apply_open(d, txn, op);
+		return apply_open(d, txn, c, op);
 	case JOURNAL_OP_BLOB:
 		return apply_blob(d, txn, op);
 	case JOURNAL_OP_DONE:
@@ -308,11 +379,21 @@ static cc_err apply_one(struct db *d, MDB_txn *txn, const struct journal_op *op,
 	case JOURNAL_OP_ADOPT:
 		apply_adopt(op, meta);
 		return CC_OK;
+	case JOURNAL_OP_ORPHAN:
+		apply_orphan(op, meta);
+		return CC_OK;
 	case JOURNAL_OP_AUDIT:
 		return apply_audit(d, txn, op, meta);
 	case JOURNAL_OP_SESSION:
 		apply_session(op, meta);
 		return CC_OK;
+	case JOURNAL_OP_OFFERED:
+		meta->offered_generation = meta->generation;
+		return CC_OK;
+	case JOURNAL_OP_UNDONE:
+		return apply_undone(d, txn, op);
+	case JOURNAL_OP_HOLD:
+		return apply_hold(d, txn, op);
 	case JOURNAL_OP_SWEEP:
 		return apply_sweep(d, txn, op, &c->more);
 	}
@@ -323,7 +404,8 @@ static bool needs_meta(const struct journal_change *c)
 {
 	for (const struct journal_op *op = c->first; op != NULL; op = op->next) {
 		if (op->kind == JOURNAL_OP_AUDIT || op->kind == JOURNAL_OP_SESSION ||
-			op->kind == JOURNAL_OP_SUSPEND || op->kind == JOURNAL_OP_ADOPT)
+			op->kind == JOURNAL_OP_OFFERED || op->kind == JOURNAL_OP_SUSPEND ||
+			op->kind == JOURNAL_OP_ADOPT || op->kind == JOURNAL_OP_ORPHAN)
 			return true;
 	}
 	return false;

@@ -13,8 +13,6 @@
 #include <string.h>
 
 enum {
-	APPROVAL_FIRST_MS = 5 * 60 * 1000,
-	APPROVAL_MOST_MS = 60 * 60 * 1000,
 	POISON_DEATHS = 2,
 };
 
@@ -35,11 +33,12 @@ static unsigned count_approval(struct flow *f, const struct job *job)
 
 static void wait_for_approval(struct flow *f, struct job *job)
 {
-	int64_t delay = APPROVAL_FIRST_MS;
-	for (unsigned n = count_approval(f, job); n > 1 && delay < APPROVAL_MOST_MS; n--)
+	int64_t delay = f->settings.approval_retry_ms, most = f->settings.approval_retry_max_ms;
+	for (unsigned n = count_approval(f, job); n > 1 && delay < most; n--)
 		delay *= 2;
-	if (delay > APPROVAL_MOST_MS)
-		delay = APPROVAL_MOST_MS;
+	if (delay > most)
+		delay = most;
+	flow_relist_soon(f);
 	flow_give_back(f, job, CERTQ__NACK_REASON__NACK_APPROVAL, delay, false, false);
 }
 

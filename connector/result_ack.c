@@ -28,7 +28,7 @@ static bool has_certificate(const struct job *job)
 /* Wrong names, right key: the certificate is in the world although the job failed. */
 static bool leaves_orphan(const struct job *job)
 {
-	return !job->success && has_certificate(job) &&
+	return !job->success && has_certificate(job) && !job->stored &&
 	       !text_equal(cc_view_text(job->code), FLOW_KEY_MISMATCH);
 }
 
@@ -55,12 +55,25 @@ static void lose(struct flow *f, struct job *job)
 	flow_drop(f, job);
 }
 
+/* A store that went back has lost it, and does not take it again: a device may have it. */
+static void keep_stored(struct flow *f, struct job *job)
+{
+	log_event(EV_ORPHAN_KEPT, LV_JOB(job_id_view(job)), LV_VIEW("ca", job_ca(job)),
+		LV_HEX("certificate", cc_blob_view(&job->certificate.sha256)),
+		LV_HEX("serial", cc_blob_view(&job->certificate.serial)),
+		LV_TEXT("reason", "it was delivered once, and the queue's store has lost it"),
+		LV_TEXT("correlation", job->correlation));
+	flow_settle(f, job, CERTQ__SETTLEMENT__SETTLE_ORPHAN_KEPT);
+}
+
 /* The queue has no use for the result: what is left is our certificate, or our claim.  An answer from the
  * journal has neither: its certificate was stored once, a device may have it, and it is never an orphan. */
 static void give_up(struct flow *f, struct job *job, const Certq__CertificateId *winner)
 {
 	if (!job->durable)
 		lose(f, job);
+	else if (job->stored)
+		keep_stored(f, job);
 	else if (has_certificate(job) && (job->success || leaves_orphan(job)))
 		flow_orphan(f, job, winner);
 	else if (is_watched(job))
@@ -93,7 +106,7 @@ void flow_hold(struct flow *f, struct job *job)
 		give_up(f, job, NULL);
 		return;
 	}
-	cc_blob_free(&job->result); /* for days: the journal has it */
+	job_forget_blobs(job); /* for days: the journal has them */
 	scheduler_set(f->scheduler, job, left_ms);
 }
 

@@ -87,18 +87,22 @@ static void wait_for_nothing(struct session *s)
 
 /* ---- ending and dialling again ---- */
 
-/* Anything between a tenth of a limit, which doubles, and the limit: connectors that lost one gateway
- * together do not come back together. */
+int64_t session_backoff_ms(uint32_t min_ms, uint32_t max_ms, unsigned failures)
+{
+	uint64_t limit = min_ms;
+	for (unsigned i = 0; i < failures && limit < max_ms; i++)
+		limit *= 2;
+	if (limit > max_ms)
+		limit = max_ms;
+	return (int64_t)random_below(limit + 1);
+}
+
 static int64_t next_backoff(struct session *s)
 {
-	uint64_t limit = s->settings.backoff_min_ms;
-	for (unsigned i = 0; i < s->failures && limit < s->settings.backoff_max_ms; i++)
-		limit *= 2;
-	if (limit > s->settings.backoff_max_ms)
-		limit = s->settings.backoff_max_ms;
+	int64_t wait = session_backoff_ms(
+		s->settings.backoff_min_ms, s->settings.backoff_max_ms, s->failures);
 	if (s->failures < 30)
 		s->failures++;
-	int64_t wait = (int64_t)(limit / 10 + random_below(limit - limit / 10 + 1));
 	return wait < s->least_wait_ms ? s->least_wait_ms + wait : wait;
 }
 
@@ -321,9 +325,10 @@ void session_take_hello_ack(struct session *s, const Certq__HelloAck *ack)
 	commit = cc_alloc(sizeof *commit);
 	commit->session = s;
 	s->committing = commit;
+	s->wants_offer = ack->offer;
 	change = journal_change_new(s->journal);
-	journal_change_session(
-		change, codec_view(ack->resume_nonce), ack->session_epoch, ack->store_generation);
+	journal_change_session(change, codec_view(ack->resume_nonce), ack->session_epoch,
+		ack->store_generation, ack->offer);
 	crashpoint_pass(CRASH_CONNECTOR_BEFORE_NONCE);
 	journal_commit(change, on_nonce_committed, commit);
 }
@@ -412,6 +417,11 @@ void session_drain(struct session *s, uint32_t grace_ms)
 		return;
 	session_send_drain(s, grace_ms);
 	session_send_credit(s);
+}
+
+bool session_wants_offer(const struct session *s)
+{
+	return s->wants_offer;
 }
 
 bool session_can_send(const struct session *s)

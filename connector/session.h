@@ -36,7 +36,7 @@ struct session_settings {
 struct session_held {
 	uint8_t job_id[JOB_ID_SIZE];
 	uint32_t epoch;
-	bool claimed, parked, finished;
+	bool claimed, parked, finished, settling;
 };
 
 struct session_verdict {
@@ -52,7 +52,8 @@ struct session_events {
 	struct session_held *(*held)(void *arg, size_t *ret_count);
 	/* Of a resume, a lease extension, a Park or a JobGone. */
 	void (*verdict)(void *arg, const struct session_verdict *verdict);
-	/* Resumed: every verdict was told.  Capabilities and credit are due, then whatever waits. */
+	/* Resumed: every verdict was told.  Capabilities and credit are due, then whatever waits; before the
+	 * credit the offer, where session_wants_offer says so. */
 	void (*ready)(void *arg);
 	void (*lost)(void *arg);
 	void (*job)(void *arg, Certq__Job *job); /* the owner takes it over (codec_free) */
@@ -60,6 +61,8 @@ struct session_events {
 	void (*settle_ack)(void *arg, const Certq__SettleAck *ack);
 	void (*result_ack)(void *arg, const Certq__ResultAck *ack);
 	void (*nack_ack)(void *arg, const Certq__NackAck *ack);
+	/* False: it does not fit the offer. */
+	bool (*offer_ack)(void *arg, const Certq__OfferAck *ack);
 };
 
 /* `wire`, `journal` and `events` must outlive it. */
@@ -85,6 +88,9 @@ bool session_flush_claims(struct session *s);
 bool session_send_park(struct session *s, const Certq__Park *park);
 bool session_send_settle(struct session *s, const Certq__Settle *settle);
 bool session_send_result(struct session *s, const Certq__Result *result);
+/* The queue's store went back in time. */
+bool session_wants_offer(const struct session *s);
+bool session_send_offer(struct session *s, const Certq__Offer *offer);
 bool session_send_nack(struct session *s, const Certq__Nack *nack);
 bool session_send_extend(struct session *s, Certq__Lease **leases, size_t count);
 bool session_send_capabilities(struct session *s, const Certq__Capabilities *capabilities);

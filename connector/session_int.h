@@ -27,6 +27,7 @@ struct session {
 	enum session_state state;
 	bool stopping, closing, backing_off, error_told, identity_conflict;
 	bool own_drain, gateway_drains;
+	bool wants_offer;
 	struct loop_timer *timer;
 	int64_t until; /* boottime when the timer fires */
 	unsigned failures;
@@ -68,3 +69,7 @@ void session_send_ping(struct session *s);
 void session_send_drain(struct session *s, uint32_t grace_ms);
 void session_send_error(struct session *s, Certq__ErrorCode code, bool fatal, const char *text);
 void session_clear_claims(struct session *s);
+
+/* Anything from nothing to a limit, which doubles with each failure: connectors that lost one gateway
+ * together do not come back together. */
+int64_t session_backoff_ms(uint32_t min_ms, uint32_t max_ms, unsigned failures);

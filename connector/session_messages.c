@@ -66,6 +66,7 @@ void session_send_hello(struct session *s)
 	m.held_total = (uint32_t)s->held_count;
 	m.software = codec_text(software);
 	m.max_inflight = s->settings.max_inflight;
+	m.store_generation = journal_offered_generation(s->journal);
 	e.body_case = CERTQ__ENVELOPE__BODY_HELLO;
 	e.hello = &m;
 	send_envelope(s, &e);
@@ -88,6 +89,7 @@ void session_send_held_page(struct session *s)
 		items[i].claimed = held->claimed;
 		items[i].parked = held->parked;
 		items[i].finished = held->finished;
+		items[i].settling = held->settling;
 		pointers[i] = &items[i];
 	}
 	m.resume_nonce = codec_bytes(cc_view_of(s->nonce, sizeof s->nonce));
@@ -280,6 +282,15 @@ bool session_send_result(struct session *s, const Certq__Result *result)
 	return session_can_send(s) && send_envelope(s, &e);
 }
 
+bool session_send_offer(struct session *s, const Certq__Offer *offer)
+{
+	Certq__Envelope e = CERTQ__ENVELOPE__INIT;
+	Certq__Offer m = *offer;
+	e.body_case = CERTQ__ENVELOPE__BODY_OFFER;
+	e.offer = &m;
+	return session_can_send(s) && send_envelope(s, &e);
+}
+
 bool session_send_nack(struct session *s, const Certq__Nack *nack)
 {
 	Certq__Envelope e = CERTQ__ENVELOPE__INIT;
@@ -432,6 +443,24 @@ static void take_nack_ack(struct session *s, const Certq__NackAck *ack)
 		s->events->nack_ack(s->arg, ack);
 }
 
+static bool good_offer_ack(const Certq__OfferAck *ack)
+{
+	for (size_t i = 0; i < ack->n_answers; i++) {
+		const Certq__OfferAnswer *a = ack->answers[i];
+		if (a->job_id.len != JOB_ID_SIZE || a->epoch == 0 || !good_winner(a->winner) ||
+			a->verdict < CERTQ__OFFER_VERDICT__OFFER_SAME ||
+			a->verdict > CERTQ__OFFER_VERDICT__OFFER_CANCELLED)
+			return false;
+	}
+	return true;
+}
+
+static void take_offer_ack(struct session *s, const Certq__OfferAck *ack)
+{
+	if (!good_offer_ack(ack) || !s->events->offer_ack(s->arg, ack))
+		malformed(s, "an answer to an Offer that cannot be");
+}
+
 static void take_error(struct session *s, const Certq__Error *error)
 {
 	if (error->fatal)
@@ -496,6 +525,9 @@ static bool take_when_up(struct session *s, Certq__Envelope *e)
 		return true;
 	case CERTQ__ENVELOPE__BODY_NACK_ACK:
 		take_nack_ack(s, e->nack_ack);
+		return true;
+	case CERTQ__ENVELOPE__BODY_OFFER_ACK:
+		take_offer_ack(s, e->offer_ack);
 		return true;
 	case CERTQ__ENVELOPE__BODY_JOB_GONE:
 		take_verdict(s, e->job_gone->job_id, e->job_gone->epoch, e->job_gone->verdict, 0,

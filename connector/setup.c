@@ -92,6 +92,8 @@ static void fill_connector(const struct setup_source *s, struct draft *d)
 	to->poll_min_s = c->connector.poll_min_s;
 	to->orphan_grace_s = c->connector.orphan_grace_s;
 	to->orphan_max_per_hour = c->connector.orphan_max_per_hour;
+	to->approval_retry_s = c->connector.approval_retry_s;
+	to->approval_retry_max_s = c->connector.approval_retry_max_s;
 	to->backoff_min_ms = c->connector.backoff_min_ms;
 	to->backoff_max_ms = c->connector.backoff_max_ms;
 	for (size_t i = 0; i < c->ca_count; i++)

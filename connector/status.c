@@ -299,6 +299,10 @@ static void put_vault(struct report *t, const struct flow *f)
 	t->r.cloud_blind = text_equal(mode, "certified") || text_equal(mode, "pinned") ||
 			   text_equal(mode, "operator");
 	t->r.policy_problem = list->policy_problem;
+	t->r.waiting_jobs = flow_waiting_count(f);
+	if (t->r.waiting_jobs > 0)
+		attend(t, cc_asprintf("%u jobs wait for an operator: certconnectorctl jobs waiting",
+				  t->r.waiting_jobs));
 	if (list->policy_problem.len > 0 && text_is_clean(codec_view(list->policy_problem), 1024)) {
 		char *problem = cc_strndup(codec_view(list->policy_problem));
 		attend(t, cc_asprintf("nothing is issued: %s", problem));

@@ -82,24 +82,6 @@ static bool has_suspended(const struct flow *f, const struct job *job)
 	return false;
 }
 
-/* A claim of an earlier holder with our own CSR: that CA may have issued for it already. */
-static void heed_prior(struct flow *f, struct job *job)
-{
-	for (size_t i = 0; i < job->delivery->n_prior; i++) {
-		const Certq__PriorClaim *prior = job->delivery->prior[i];
-		if (!cc_view_equal(codec_view(prior->csr_sha256),
-			    cc_view_of(job->csr_sha256, sizeof job->csr_sha256)))
-			continue;
-		job->doubtful = true;
-		for (size_t at = 0; at < job->ca_count; at++) {
-			if (text_equal(codec_view(prior->ca), job->cas[at]) && at != job->ca_at) {
-				cc_blob_free(&job->order);
-				job_choose_ca(job, at, cc_view_text(f->tenant));
-			}
-		}
-	}
-}
-
 static void on_intent(struct flow *f, struct job *job, cc_err err)
 {
 	bool first = job->delivery != NULL && flow_is(job, JOURNAL__JOB_STATE__STATE_INTENT);
@@ -153,7 +135,6 @@ static void take_begun(struct flow *f, struct job *job, const Vault__BegunIssue 
 	} else if (journal_room(f->journal) == JOURNAL_ROOM_RESERVE) {
 		flow_give_back(f, job, CERTQ__NACK_REASON__NACK_BUSY, ROOM_MS, false, false);
 	} else {
-		heed_prior(f, job);
 		flow_ask_prior(f, job);
 	}
 }

@@ -16,8 +16,6 @@
 
 enum { ORDERS_REFUSED_MAX = 2 };
 
-static const int64_t hour_ms = INT64_C(3600) * 1000;
-
 /* ---- ends ---- */
 
 static void keep(struct flow *f, struct job *job, cc_view why)
@@ -124,18 +122,7 @@ static void on_approved(void *arg, cc_err err, const Vault__VaultAnswer *answer)
 	}
 }
 
-/* Of the last hour; an earlier life's are the keyvault's to count. */
-static bool is_too_many(struct flow *f)
-{
-	int64_t now = clock_boottime_ms();
-	if (now - f->orphans_since >= hour_ms) {
-		f->orphans_since = now;
-		f->orphans_revoked = 0;
-	}
-	return f->orphans_revoked >= f->settings.orphan_max_per_hour;
-}
-
-static void revoke(struct flow *f, struct job *job)
+static void approve(struct flow *f, struct job *job)
 {
 	struct flow_ref *ref = NULL;
 	cc_err err = flow_load(f, job, JOURNAL_TICKET, &job->ticket);
@@ -149,18 +136,37 @@ static void revoke(struct flow *f, struct job *job)
 		f->events->fatal(f->arg, err);
 		return;
 	}
-	if (!job->orphan_counted && is_too_many(f)) {
-		flow_retry(f, job, hour_ms - (clock_boottime_ms() - f->orphans_since));
-		return;
-	}
-	f->orphans_revoked += job->orphan_counted ? 0 : 1;
-	job->orphan_counted = true;
 	ref = flow_ref_new(f, job);
 	err = vault_client_approve_orphan(f->vault, cc_blob_view(&job->ticket), job_ca(job),
 		cc_blob_view(&job->chain), on_approved, ref);
 	if (err != CC_OK) {
 		flow_ref_cancel(ref);
 		flow_retry(f, job, 0);
+	}
+}
+
+static void on_counted(struct flow *f, struct job *job, cc_err err)
+{
+	if (err != CC_OK)
+		f->events->fatal(f->arg, err);
+	else if (is_orphan(job))
+		approve(f, job);
+}
+
+/* Counted on the disk first: a restart does not begin the hour anew. */
+static void revoke(struct flow *f, struct job *job)
+{
+	struct journal_change *c = NULL;
+	int64_t left_ms = 0;
+	if (job->orphan_counted) {
+		approve(f, job);
+	} else if (journal_orphans(f->journal, &left_ms) >= f->settings.orphan_max_per_hour) {
+		flow_retry(f, job, left_ms);
+	} else {
+		job->orphan_counted = true;
+		c = flow_change(f);
+		journal_change_orphan(c);
+		flow_commit(f, job, c, on_counted);
 	}
 }
 
@@ -253,6 +259,12 @@ static bool ask_by_result(struct flow *f, struct job *job)
 	return sent;
 }
 
+static void wait_for_grace(struct flow *f, struct job *job, int64_t now)
+{
+	job_forget_blobs(job);
+	scheduler_set(f->scheduler, job, job->orphan_due - now);
+}
+
 void step_orphan(struct flow *f, struct job *job)
 {
 	int64_t now = clock_boottime_ms();
@@ -261,7 +273,7 @@ void step_orphan(struct flow *f, struct job *job)
 	if (text_equal(cc_view_text(job->code), FLOW_KEY_MISMATCH)) /* never touched */
 		keep(f, job, cc_view_text("its key is not the job's"));
 	else if (job->winner_sha256.size > 0 && job->orphan_due > now)
-		scheduler_set(f->scheduler, job, job->orphan_due - now);
+		wait_for_grace(f, job, now);
 	else if (job->success && !flow_has_room_for_result(f))
 		flow_retry(f, job, 0);
 	else if (job->success ? ask_by_result(f, job) : ask_by_lease(f, job))

@@ -19,6 +19,7 @@ static void wait_for_poll(struct flow *f, struct job *job, int64_t now)
 	int64_t until = job->poll_due;
 	if (job->deadline_due != 0 && job->deadline_due < until)
 		until = job->deadline_due;
+	job_forget_blobs(job); /* thousands may wait here */
 	scheduler_set(f->scheduler, job, until > now ? until - now : 0);
 }
 

@@ -4,14 +4,15 @@
  *
  * Another holder's certificate is of no use here, since its key is not, and only that holder can settle its
  * claim; so what is found is told as an event, and the job goes on: a second certificate after a recorded
- * takeover is what the promise allows.  A claim with our own CSR is asked about in CLAIMED, where its
- * certificate can be delivered.
+ * takeover is what the promise allows.  A request with our own CSR can be delivered: the job goes to the CA that
+ * has one, else to the first that could not tell, and that CA is asked again in CLAIMED.
  */
 #include "connector/flow_int.h"
 
 #include "connector/steps.h"
 
 enum { TRIES = 6, DIGEST = 32, TXID = 16 };
+enum { RANK_NONE, RANK_NOT_CLEAR, RANK_HAS_REQUEST };
 
 static void on_told(void *arg, cc_err err, const Ca__CaAnswer *answer);
 
@@ -27,9 +28,33 @@ static void go_on(struct flow *f, struct job *job)
 	flow_ask_prior(f, job);
 }
 
-static void tell(struct flow *f, struct job *job, const char *outcome)
+static bool is_our_own(const struct job *job, const Certq__PriorClaim *prior)
+{
+	return cc_view_equal(
+		codec_view(prior->csr_sha256), cc_view_of(job->csr_sha256, sizeof job->csr_sha256));
+}
+
+/* That CA has a request of ours, or may have one. */
+static void heed_own(struct flow *f, struct job *job, cc_view ca, unsigned rank)
+{
+	size_t at = 0;
+	while (at < job->ca_count && !text_equal(ca, job->cas[at]))
+		at++;
+	if (rank <= job->prior_rank || at == job->ca_count)
+		return;
+	job->prior_rank = rank;
+	job->doubtful = true;
+	if (at != job->ca_at) {
+		cc_blob_free(&job->order); /* that order is for another */
+		job_choose_ca(job, at, cc_view_text(f->tenant));
+	}
+}
+
+static void tell(struct flow *f, struct job *job, const char *outcome, unsigned rank)
 {
 	const Certq__PriorClaim *prior = present(job);
+	if (is_our_own(job, prior))
+		heed_own(f, job, codec_view(prior->ca), rank);
 	log_event(EV_PRIOR_CLAIM, LV_JOB(job_id_view(job)), LV_VIEW("ca", codec_view(prior->ca)),
 		LV_HEX("csr", codec_view(prior->csr_sha256)),
 		LV_HEX("spki", codec_view(prior->spki_sha256)), LV_TEXT("outcome", outcome),
@@ -40,26 +65,31 @@ static void tell(struct flow *f, struct job *job, const char *outcome)
 static void ask_again(struct flow *f, struct job *job)
 {
 	if (job->attempts + 1 >= TRIES)
-		tell(f, job, "not_answered");
+		tell(f, job, "not_answered", RANK_NOT_CLEAR);
 	else
 		flow_retry(f, job, 0);
 }
 
-static const char *outcome_of(Ca__CaResult result)
+static void take_answer(struct flow *f, struct job *job, Ca__CaResult result)
 {
 	switch (result) {
 	case CA__CA_RESULT__CA_ISSUED:
-		return "issued";
+		tell(f, job, "issued", RANK_HAS_REQUEST);
+		break;
 	case CA__CA_RESULT__CA_PENDING:
-		return "pending";
+		tell(f, job, "pending", RANK_HAS_REQUEST);
+		break;
 	case CA__CA_RESULT__CA_NOT_ISSUED:
 	case CA__CA_RESULT__CA_REJECTED:
-		return "not_issued";
+		tell(f, job, "not_issued", RANK_NONE);
+		break;
 	case CA__CA_RESULT__CA_CANNOT_TELL:
 	case CA__CA_RESULT__CA_NOT_SUPPORTED:
-		return "cannot_tell";
+		tell(f, job, "cannot_tell", RANK_NOT_CLEAR);
+		break;
 	default:
-		return NULL;
+		ask_again(f, job);
+		break;
 	}
 }
 
@@ -67,7 +97,6 @@ static void on_told(void *arg, cc_err err, const Ca__CaAnswer *answer)
 {
 	struct flow *f = NULL;
 	struct job *job = flow_ref_end(arg, &f);
-	const char *outcome = NULL;
 	if (job == NULL)
 		return;
 	if (job->nack.reason != 0 || !flow_is(job, JOURNAL__JOB_STATE__STATE_RECEIVED)) {
@@ -75,9 +104,7 @@ static void on_told(void *arg, cc_err err, const Ca__CaAnswer *answer)
 		return;
 	}
 	if (err == CC_OK)
-		outcome = outcome_of(answer->result);
-	if (outcome != NULL)
-		tell(f, job, outcome);
+		take_answer(f, job, answer->result);
 	else
 		ask_again(f, job);
 }
@@ -89,6 +116,8 @@ static void ask(struct flow *f, struct job *job, struct ca_client *ca)
 	struct flow_ref *ref = flow_ref_new(f, job);
 	op.tenant = codec_text(f->tenant);
 	op.job_id = codec_bytes(job_id_view(job));
+	if (is_our_own(job, prior))
+		op.csr = codec_bytes(cc_blob_view(&job->csr));
 	op.csr_sha256 = prior->csr_sha256;
 	op.spki_sha256 = prior->spki_sha256;
 	op.txid = prior->txid;
@@ -98,19 +127,17 @@ static void ask(struct flow *f, struct job *job, struct ca_client *ca)
 	}
 }
 
-/* Another holder's, and of a form that a runner takes. */
-static bool is_to_be_asked(const struct job *job, const Certq__PriorClaim *prior)
+/* Of a form that a runner takes. */
+static bool is_to_be_asked(const Certq__PriorClaim *prior)
 {
 	return text_is_name(codec_view(prior->ca)) && prior->csr_sha256.len == DIGEST &&
-	       prior->spki_sha256.len <= DIGEST && prior->txid.len <= TXID &&
-	       !cc_view_equal(codec_view(prior->csr_sha256),
-		       cc_view_of(job->csr_sha256, sizeof job->csr_sha256));
+	       prior->spki_sha256.len <= DIGEST && prior->txid.len <= TXID;
 }
 
 void flow_ask_prior(struct flow *f, struct job *job)
 {
 	job->asks_prior = true;
-	while (job->prior_at < job->delivery->n_prior && !is_to_be_asked(job, present(job)))
+	while (job->prior_at < job->delivery->n_prior && !is_to_be_asked(present(job)))
 		job->prior_at++;
 	if (job->prior_at == job->delivery->n_prior) {
 		job->asks_prior = false;
@@ -119,7 +146,7 @@ void flow_ask_prior(struct flow *f, struct job *job)
 	}
 	struct ca_client *ca = ca_clients_find(f->cas, codec_view(present(job)->ca));
 	if (ca == NULL)
-		tell(f, job, "no_runner_here");
+		tell(f, job, "no_runner_here", RANK_NOT_CLEAR);
 	else
 		ask(f, job, ca);
 }

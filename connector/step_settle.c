@@ -116,7 +116,9 @@ static const char *outcome_text(const struct job *job)
 void flow_take_settle_ack(struct flow *f, const Certq__SettleAck *ack)
 {
 	struct job *job = jobs_find(f->jobs, codec_view(ack->job_id));
-	if (job == NULL || !job->sent || ack->epoch != job->epoch || job->holds > 0 ||
+	if (job == NULL || flow_take_earlier_ack(f, job, ack))
+		return;
+	if (!job->sent || ack->epoch != job->epoch || job->holds > 0 ||
 		!cc_view_equal(codec_view(ack->ca), told_ca(job)))
 		return;
 	if (flow_is(job, JOURNAL__JOB_STATE__STATE_INTENT) && job->settle_ca != NULL) {

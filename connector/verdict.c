@@ -6,9 +6,26 @@
 
 #include "connector/steps.h"
 
+/* It was taken from us, and is ours after all (the claim was refused, or an operator gave the job back): it
+ * goes on, unless a request is being taken back. */
+static bool is_ours_again(struct flow *f, struct job *job)
+{
+	return flow_is(job, JOURNAL__JOB_STATE__STATE_SETTLING) && job->holds == 0 &&
+	       text_equal(cc_view_text(job->code), FLOW_CLAIM_LOST) &&
+	       (job->settle == CERTQ__SETTLEMENT__SETTLE_UNSPECIFIED ||
+		       job->settle == CERTQ__SETTLEMENT__SETTLE_NOT_ISSUED) &&
+	       !flow_has_cookie(f, job);
+}
+
 static void keep(struct flow *f, struct job *job, uint32_t lease_ms)
 {
 	job->kept = true;
+	if (is_ours_again(f, job)) {
+		job->settle = CERTQ__SETTLEMENT__SETTLE_UNSPECIFIED;
+		job_set_code(job, CC_VIEW_NONE, 0);
+		step_record_intent(f, job);
+		return;
+	}
 	if (flow_is(job, JOURNAL__JOB_STATE__STATE_PENDING) && job->sent) {
 		flow_take_parked(f, job);
 		return;
@@ -33,10 +50,12 @@ static void lose(struct flow *f, struct job *job)
 void flow_lose_claim(struct flow *f, struct job *job)
 {
 	job->kept = false;
-	if (job->doubtful)
-		flow_resolve(f, job, "");
-	else
+	if (job->doubtful) {
+		flow_resolve(f, job, FLOW_CLAIM_LOST);
+	} else {
+		job_set_code(job, cc_view_text(FLOW_CLAIM_LOST), EV_PKCS_ISSUED_FAILURE);
 		flow_settle(f, job, CERTQ__SETTLEMENT__SETTLE_NOT_ISSUED);
+	}
 }
 
 static void gone(struct flow *f, struct job *job)

@@ -255,7 +255,7 @@ static cc_err fill_journal(struct maker *m, uint32_t finished, uint32_t open)
 	cc_err err = CC_OK;
 
 	journal_change_session(change, cc_view_of(m->nonce, sizeof(m->nonce)), m->session.epoch,
-		store_generation(m->store));
+		store_generation(m->store), false);
 	for (uint32_t i = 0; i < open + finished; i++) {
 		if (i < open)
 			add_open(m, change, i);

@@ -17,7 +17,11 @@ static inline void rig_quiet(void *arg)
 	struct rig *r = arg;
 	bool commits = r->flow != NULL && r->held_commits == NULL && journal_is_busy(r->journal);
 	bool frames = r->inbox_count > 0 || r->opening || r->ending;
-	if (++r->quiet_times >= 2 && !commits && !frames)
+	if (commits || frames)
+		r->quiet_times = 0; /* what comes back has its consequences yet */
+	else
+		r->quiet_times++;
+	if (r->quiet_times >= 2)
 		loop_stop(r->loop);
 	else
 		loop_timer_set(r->quiet, RIG_QUIET_MS / 2);
@@ -97,7 +101,7 @@ static inline void rig_open(struct rig *r)
 		.hold_cas = names,
 		.hold_count = r->holds ? 2 : 0,
 		.max_inflight = 4,
-		.backoff_min_ms = 5000, /* none in the middle of a turn */
+		.backoff_min_ms = 60000, /* hardly one in the middle of a turn */
 		.backoff_max_ms = 60000};
 	assert_int_equal(journal_open(&js, r->loop, &r->journal), CC_OK);
 	assert_int_equal(flow_new(r->loop, &fs, r->journal, &r->wire, &events, r, &r->flow), CC_OK);
@@ -178,6 +182,8 @@ static inline int rig_setup(void **state)
 	r->settle_verdict = CERTQ__SETTLE_VERDICT__SETTLE_ACK_OK;
 	r->nack_verdict = CERTQ__NACK_VERDICT__NACK_ACK_OK;
 	r->generation = 1;
+	r->offer_verdict = CERTQ__OFFER_VERDICT__OFFER_SAME;
+	r->born_s = clock_realtime_s();
 	r->begin_status = r->finish_status = r->rewrap_status = r->reorder_status =
 		r->approve_status = r->orphan_status = VAULT__VAULT_STATUS__VAULT_OK;
 	r->park_verdict = CERTQ__JOB_VERDICT__VERDICT_KEEP;
@@ -253,6 +259,8 @@ struct rig_job {
 	Certq__JobDocument__KindCase kind;
 	uint32_t epoch;
 	bool own_prior, other_prior; /* a claim before this one: with our CSR, with another's */
+	bool two_priors;             /* with our CSR at each CA */
+	bool other_document;
 };
 
 static inline void rig_cloud_job(struct rig *r, struct rig_job j)
@@ -265,16 +273,17 @@ static inline void rig_cloud_job(struct rig *r, struct rig_job j)
 	Certq__Revoke revoke = CERTQ__REVOKE__INIT;
 	Certq__Chain chain = CERTQ__CHAIN__INIT;
 	Certq__SignedDocument document, signer;
-	Certq__PriorClaim prior = CERTQ__PRIOR_CLAIM__INIT, *priors[1] = {&prior};
+	Certq__PriorClaim prior = CERTQ__PRIOR_CLAIM__INIT, second = CERTQ__PRIOR_CLAIM__INIT,
+			  *priors[2] = {&prior, &second};
 	uint8_t id[16], body[8] = {0}, csr[32];
 	cc_blob packed;
 	rig_job_id(j.name, id);
 	d.version = 1;
 	d.tenant = codec_text("contoso");
 	d.idempotency_key = codec_text(j.name);
-	d.not_before_s = clock_realtime_s();
+	d.not_before_s = r->born_s; /* a job that comes again is the same */
 	d.not_after_s = d.not_before_s + 3600;
-	d.correlation_id = codec_text("corr-1");
+	d.correlation_id = codec_text(j.other_document ? "corr-2" : "corr-1");
 	d.kind_case = j.kind;
 	switch (j.kind) {
 	case CERTQ__JOB_DOCUMENT__KIND_REWRAP:
@@ -305,13 +314,16 @@ static inline void rig_cloud_job(struct rig *r, struct rig_job j)
 	m.lease_ms = 120000;
 	m.job = &document;
 	m.signer = &signer;
-	if (j.own_prior || j.other_prior) {
-		hash_sha256(cc_view_text(j.own_prior ? "csr" : "another's csr"), csr);
+	if (j.own_prior || j.other_prior || j.two_priors) {
+		hash_sha256(cc_view_text(j.other_prior ? "another's csr" : "csr"), csr);
 		prior.spki_sha256 = codec_bytes(cc_view_of(csr, 32));
 		prior.txid = codec_bytes(cc_view_of(csr, 16));
 		prior.ca = codec_text("ca-two");
 		prior.csr_sha256 = codec_bytes(cc_view_of(csr, 32));
-		m.n_prior = 1;
+		second = prior;
+		if (j.two_priors)
+			prior.ca = codec_text("ca-one");
+		m.n_prior = j.two_priors ? 2 : 1;
 		m.prior = priors;
 	}
 	e.body_case = CERTQ__ENVELOPE__BODY_JOB;

@@ -65,7 +65,8 @@ struct rig {
 	const struct wire_events *events;
 	void *arg;
 	bool connected, refuses, mute, opening, ending;
-	bool no_claim_answer, no_result_answer;
+	bool no_claim_answer, no_result_answer, no_settle_answer;
+	int64_t born_s;
 	unsigned dialled, close_status;
 	cc_blob inbox[RIG_FRAMES];
 	size_t inbox_count;
@@ -82,8 +83,12 @@ struct rig {
 	const struct fixture_ca *winner;
 	uint8_t nonce[16];
 	uint64_t generation;
-	int64_t wall_ms;    /* 0: as the clock says */
-	bool stray_verdict; /* the first verdict of a page is about another lease */
+	bool wants_offer, no_offer_answer; /* of another generation */
+	uint64_t offered_generation;       /* as Hello said */
+	Certq__OfferVerdict offer_verdict;
+	uint32_t offer_epoch; /* 0: as offered */
+	int64_t wall_ms;      /* 0: as the clock says */
+	bool stray_verdict;   /* the first verdict of a page is about another lease */
 	unsigned fatal_errors;
 	int64_t shift;
 	unsigned quiet_times;
@@ -138,6 +143,8 @@ static inline void rig_hello_ack(struct rig *r)
 	m.session_epoch = r->dialled;
 	m.resume_nonce = codec_bytes(cc_view_of(r->nonce, sizeof r->nonce));
 	m.store_generation = r->generation;
+	m.offer = r->wants_offer && r->offered_generation != 0 &&
+		  r->offered_generation != r->generation;
 	m.lease_ms = 120000;
 	m.wall_ms = r->wall_ms != 0 ? r->wall_ms : clock_realtime_ms();
 	e.body_case = CERTQ__ENVELOPE__BODY_HELLO_ACK;
@@ -263,6 +270,34 @@ static inline void rig_extend_ack(struct rig *r, const Certq__LeaseExtend *exten
 	}
 }
 
+static inline void rig_offer_ack(struct rig *r, const Certq__Offer *offer)
+{
+	Certq__Envelope e = CERTQ__ENVELOPE__INIT;
+	Certq__OfferAck m = CERTQ__OFFER_ACK__INIT;
+	Certq__OfferAnswer *items = cc_alloc((offer->n_jobs + 1) * sizeof *items);
+	Certq__OfferAnswer **list = cc_alloc((offer->n_jobs + 1) * sizeof *list);
+	Certq__CertificateId winner;
+	uint8_t digest[32];
+	if (r->winner != NULL)
+		rig_put_winner(r, &winner, digest);
+	for (size_t i = 0; i < offer->n_jobs; i++) {
+		certq__offer_answer__init(&items[i]);
+		items[i].job_id = offer->jobs[i]->job_id;
+		items[i].epoch = r->offer_epoch != 0 ? r->offer_epoch : offer->jobs[i]->epoch;
+		items[i].verdict = r->offer_verdict;
+		items[i].winner = r->winner != NULL ? &winner : NULL;
+		list[i] = &items[i];
+	}
+	m.n_answers = offer->n_jobs;
+	m.answers = list;
+	m.last = offer->last;
+	e.body_case = CERTQ__ENVELOPE__BODY_OFFER_ACK;
+	e.offer_ack = &m;
+	rig_post(r, &e);
+	free(items);
+	free(list);
+}
+
 static inline void rig_park_ack(struct rig *r, const Certq__Park *park)
 {
 	Certq__Envelope e = CERTQ__ENVELOPE__INIT;
@@ -283,6 +318,7 @@ static inline void rig_cloud_takes(struct rig *r, const Certq__Envelope *e)
 		return;
 	switch (e->body_case) {
 	case CERTQ__ENVELOPE__BODY_HELLO:
+		r->offered_generation = e->hello->store_generation;
 		rig_hello_ack(r);
 		break;
 	case CERTQ__ENVELOPE__BODY_HELD_LEASES:
@@ -302,11 +338,16 @@ static inline void rig_cloud_takes(struct rig *r, const Certq__Envelope *e)
 			rig_result_ack(r, e->result);
 		break;
 	case CERTQ__ENVELOPE__BODY_SETTLE:
-		rig_settle_ack(r, e->settle);
+		if (!r->no_settle_answer)
+			rig_settle_ack(r, e->settle);
 		break;
 	case CERTQ__ENVELOPE__BODY_PARK:
 		if (!r->no_park_answer)
 			rig_park_ack(r, e->park);
+		break;
+	case CERTQ__ENVELOPE__BODY_OFFER:
+		if (!r->no_offer_answer)
+			rig_offer_ack(r, e->offer);
 		break;
 	case CERTQ__ENVELOPE__BODY_NACK:
 		rig_nack_ack(r, e->nack);

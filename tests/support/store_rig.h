@@ -63,6 +63,7 @@ struct rig_conn { /* one connector's session */
 	uint8_t journal[16], instance[16];
 	uint8_t certificate; /* its digest is made of this; 0: of 9, as rig_enrol has it */
 	bool has_nonce;
+	uint64_t generation; /* that its journal has offered to; 0: none */
 };
 
 /* ---- small things ------------------------------------------------------------------------------- */

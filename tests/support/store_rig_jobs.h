@@ -38,6 +38,7 @@ static inline struct store_session_open_out rig_dial(struct rig *r, struct rig_c
 		.instance_id = cc_view_of(c->instance, 16),
 		.journal_id = cc_view_of(c->journal, 16),
 		.certificate_sha256 = rig_digest(c->certificate ? c->certificate : 9),
+		.generation = c->generation,
 		.nonce = c->has_nonce ? cc_view_of(c->nonce, STORE_NONCE_SIZE) : CC_VIEW_NONE};
 	struct store_session_open_out out = rig_session_open(r, in);
 	assert_int_equal(out.err, CC_OK);

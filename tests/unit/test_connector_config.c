@@ -132,6 +132,8 @@ static void an_empty_map_gives_the_defaults(void **state)
 	assert_int_equal(r->config->connector.pending_max_s, 7 * 86400);
 	assert_int_equal(r->config->connector.watch_s, 30 * 86400);
 	assert_int_equal(r->config->connector.orphan_grace_s, 86400);
+	assert_int_equal(r->config->connector.approval_retry_s, 300);
+	assert_int_equal(r->config->connector.approval_retry_max_s, 3600);
 	assert_int_equal(r->config->keyvault.pool_rsa_2048, 8);
 	assert_int_equal(r->config->log_level, LOG_INFO_);
 	assert_false(r->config->connector_user.given);

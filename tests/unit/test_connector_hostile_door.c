@@ -75,6 +75,7 @@ static void operations_of_the_administrators_door_do_nothing_at_the_connectors(v
 	Vault__AdminGenerateKey generate = VAULT__ADMIN_GENERATE_KEY__INIT;
 	Vault__AdminListDevices devices = VAULT__ADMIN_LIST_DEVICES__INIT;
 	Vault__AdminBlockDevice block = VAULT__ADMIN_BLOCK_DEVICE__INIT;
+	Vault__AdminApproveJob approve = VAULT__ADMIN_APPROVE_JOB__INIT;
 	Vault__AdminOther other = VAULT__ADMIN_OTHER__INIT;
 	size_t keys = count_keys();
 
@@ -92,6 +93,10 @@ static void operations_of_the_administrators_door_do_nothing_at_the_connectors(v
 	block.device_id = codec_text("device-1");
 	request.op_case = VAULT__ADMIN_REQUEST__OP_BLOCK_DEVICE;
 	request.block_device = &block;
+	send_admin_request(&request);
+	approve.job_id = codec_text("0123456789abcdef");
+	request.op_case = VAULT__ADMIN_REQUEST__OP_APPROVE_JOB;
+	request.approve_job = &approve;
 	send_admin_request(&request);
 	other.operation = codec_text("backup");
 	request.op_case = VAULT__ADMIN_REQUEST__OP_OTHER;

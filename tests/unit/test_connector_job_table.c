@@ -115,7 +115,7 @@ static void a_job_is_the_same_after_its_record(void **state)
 	struct jobs *t = jobs_new();
 	uint8_t a[JOB_ID_SIZE], b[JOB_ID_SIZE];
 	struct job *from = jobs_add(t, id_of(1, a)), *to = jobs_add(t, id_of(2, b));
-	ProtobufCBinaryData cas[JOB_CAS_MAX];
+	struct job_record_room room;
 	Journal__OpenJob record;
 	(void)state;
 	name_cas(from);
@@ -127,7 +127,7 @@ static void a_job_is_the_same_after_its_record(void **state)
 	job_set_code(from, cc_view_text("some_code"), 17);
 	job_set_certificate(
 		from, cc_view_of(a, 16), cc_view_text("issuer"), cc_view_text("serial"));
-	job_record(from, cas, &record);
+	job_record(from, &room, &record);
 	assert_int_equal(job_from_record(to, &record), CC_OK);
 	assert_int_equal(to->state, from->state);
 	assert_int_equal(to->epoch, 4);
@@ -145,12 +145,12 @@ static void a_claim_is_an_intent_on_disk(void **state)
 	struct jobs *t = jobs_new();
 	uint8_t bytes[JOB_ID_SIZE];
 	struct job *job = jobs_add(t, id_of(1, bytes));
-	ProtobufCBinaryData cas[JOB_CAS_MAX];
+	struct job_record_room room;
 	Journal__OpenJob record;
 	(void)state;
 	name_cas(job);
 	job->state = JOURNAL__JOB_STATE__STATE_CLAIMED;
-	job_record(job, cas, &record);
+	job_record(job, &room, &record);
 	assert_int_equal(record.state, JOURNAL__JOB_STATE__STATE_INTENT);
 	jobs_free(t);
 }
@@ -160,7 +160,7 @@ static void a_record_is_small(void **state)
 	struct jobs *t = jobs_new();
 	uint8_t bytes[JOB_ID_SIZE], digest[32] = {0};
 	struct job *job = jobs_add(t, id_of(1, bytes));
-	ProtobufCBinaryData cas[JOB_CAS_MAX];
+	struct job_record_room room;
 	Journal__OpenJob record;
 	(void)state;
 	name_cas(job);
@@ -173,7 +173,7 @@ static void a_record_is_small(void **state)
 			"a distinguished name of some hundred bytes, as they are in real life, "
 			"with country, organisation and common name"),
 		cc_view_of(digest, 20));
-	job_record(job, cas, &record);
+	job_record(job, &room, &record);
 	cc_blob packed = codec_pack(&record);
 	assert_true(packed.size < 500);
 	cc_blob_free(&packed);
@@ -185,17 +185,17 @@ static void a_record_with_an_unknown_ca_or_a_short_digest_is_refused(void **stat
 	struct jobs *t = jobs_new();
 	uint8_t a[JOB_ID_SIZE], b[JOB_ID_SIZE];
 	struct job *from = jobs_add(t, id_of(1, a)), *to = jobs_add(t, id_of(2, b));
-	ProtobufCBinaryData cas[JOB_CAS_MAX];
+	struct job_record_room room;
 	Journal__OpenJob record;
 	(void)state;
 	name_cas(from);
 	from->state = JOURNAL__JOB_STATE__STATE_INTENT;
-	job_record(from, cas, &record);
+	job_record(from, &room, &record);
 	record.ca = codec_text("ca-three");
 	assert_int_equal(job_from_record(to, &record), CC_CORRUPT);
 	jobs_drop(t, to);
 	to = jobs_add(t, id_of(2, b));
-	job_record(from, cas, &record);
+	job_record(from, &room, &record);
 	record.txid.len = 3;
 	assert_int_equal(job_from_record(to, &record), CC_CORRUPT);
 	jobs_free(t);

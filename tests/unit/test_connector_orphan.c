@@ -166,7 +166,7 @@ static void no_more_orphans_are_offered_at_a_time_than_results(void **state)
 	r->no_result_answer = true;
 	rig_forget_frames(r);
 	rig_pass(r, day + 60000);
-	rig_pass(r, 30000);
+	rig_pass(r, 61000);
 	assert_int_equal(RIG_SENT(r, RESULT), 32);
 	r->no_result_answer = false;
 	rig_pass(r, 300000);
@@ -230,6 +230,30 @@ static void no_more_are_revoked_in_an_hour_than_is_allowed(void **state)
 	assert_int_equal(r->runners[0].revoked, 12);
 }
 
+static void a_restart_does_not_begin_the_hour_of_revocations_anew(void **state)
+{
+	struct rig *r = *state;
+	r->winner = &r->other_ca;
+	r->result_verdict = CERTQ__RESULT_VERDICT__RESULT_ALREADY_DONE;
+	for (int i = 0; i < 12; i++) {
+		char name[16];
+		snprintf(name, sizeof name, "job-%d", i);
+		rig_issue(r, name);
+		rig_turn(r);
+	}
+	rig_forget_frames(r);
+	after_the_grace(r);
+	assert_int_equal(r->runners[0].revoked, 10);
+	rig_restart(r);
+	rig_pass(r, 61000);
+	assert_int_equal(r->runners[0].revoked, 10);
+	assert_int_equal(RIG_IN(r, ORPHAN), 2);
+	rig_forget_frames(r);
+	rig_pass(r, 3700 * 1000);
+	rig_pass(r, 61000);
+	assert_int_equal(r->runners[0].revoked, 12);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -248,6 +272,7 @@ int main(void)
 		RIG_TEST(a_failed_jobs_certificate_has_no_winner_in_its_place_and_is_kept),
 		RIG_TEST(a_failed_jobs_certificate_with_a_winner_is_revoked_after_the_grace),
 		RIG_TEST(no_more_are_revoked_in_an_hour_than_is_allowed),
+		RIG_TEST(a_restart_does_not_begin_the_hour_of_revocations_anew),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -99,6 +99,33 @@ static void a_stale_failure_that_leaves_a_certificate_leaves_an_orphan(void **st
 	assert_int_equal(RIG_IN(r, ORPHAN), 1);
 }
 
+static void a_signed_refusal_that_is_stale_is_dropped_when_nothing_was_claimed(void **state)
+{
+	struct rig *r = *state;
+	r->begin_status = VAULT__VAULT_STATUS__VAULT_REFUSED;
+	issue_with_verdict(r, CERTQ__RESULT_VERDICT__RESULT_STALE_EPOCH);
+	assert_non_null(RIG_LAST(r, RESULT)->result->bundle);
+	assert_int_equal(rig_jobs(r), 0);
+	assert_int_equal(RIG_SENT(r, SETTLE), 0);
+}
+
+static void a_signed_refusal_that_is_stale_leaves_its_claim_settled(void **state)
+{
+	struct rig *r = *state;
+	r->runners[0].submit = CA__CA_RESULT__CA_NOT_SENT;
+	rig_issue(r, "job-1");
+	rig_turn(r);
+	assert_int_equal(RIG_IN(r, CLAIMED), 1);
+	r->reorder_status = VAULT__VAULT_STATUS__VAULT_REFUSED;
+	r->runners[0].find = CA__CA_RESULT__CA_NOT_ISSUED;
+	r->result_verdict = CERTQ__RESULT_VERDICT__RESULT_STALE_EPOCH;
+	rig_restart(r);
+	assert_non_null(RIG_LAST(r, RESULT)->result->bundle);
+	assert_int_equal(
+		RIG_LAST(r, SETTLE)->settle->outcome, CERTQ__SETTLEMENT__SETTLE_NOT_ISSUED);
+	rig_assert_done(r, "job-1", "not_issued");
+}
+
 static void a_success_is_never_stale(void **state)
 {
 	struct rig *r = *state;
@@ -377,7 +404,7 @@ static void a_claim_of_our_own_that_was_taken_over_is_asked_about_first(void **s
 	rig_cloud_job(r, (struct rig_job){.name = "job-1", .own_prior = true});
 	rig_turn(r);
 	assert_int_equal(r->runners[0].submitted + r->runners[0].found, 0);
-	assert_int_equal(r->runners[1].found, 1);
+	assert_int_equal(r->runners[1].found, 2); /* where it is, and the certificate */
 	assert_int_equal(r->runners[1].submitted, 0);
 	rig_assert_done(r, "job-1", "issue");
 }
@@ -523,7 +550,7 @@ static void an_adopted_journal_has_a_new_id_and_no_nonce(void **state)
 	memcpy(journal, RIG_LAST(r, HELLO)->hello->journal_id.data, 16);
 	assert_int_equal(flow_adopt(r->flow), CC_OK);
 	rig_turn(r);
-	rig_pass(r, 15000);
+	rig_pass(r, 61000);
 	const Certq__Hello *hello = RIG_LAST(r, HELLO)->hello;
 	assert_int_equal(RIG_SENT(r, HELLO), 2);
 	assert_int_equal(hello->resume_nonce.len, 0);
@@ -546,6 +573,8 @@ int main(void)
 		RIG_TEST(a_rewrap_that_is_not_wanted_is_dropped),
 		RIG_TEST(a_stale_failure_is_dropped_and_its_claim_settled),
 		RIG_TEST(a_stale_failure_that_leaves_a_certificate_leaves_an_orphan),
+		RIG_TEST(a_signed_refusal_that_is_stale_is_dropped_when_nothing_was_claimed),
+		RIG_TEST(a_signed_refusal_that_is_stale_leaves_its_claim_settled),
 		RIG_TEST(a_success_is_never_stale),
 		RIG_TEST(an_unknown_job_is_held_and_offered_to_a_new_generation),
 		RIG_TEST(an_unknown_attempt_is_held_too),

@@ -399,6 +399,34 @@ static void a_users_history_is_delivered_as_one_batch(void **state)
 	free(first);
 }
 
+static void a_history_delivered_again_is_told_the_batch_that_its_jobs_are_in(void **state)
+{
+	static const char path[] = "/v1/tenants/contoso/user-pfx:deliver";
+	struct qrig *q = *state;
+	json_t *list = json_array(), *answer = NULL;
+	Certq__SignedDocument *d;
+	char *body, *batch, *jobs;
+
+	put_record(q, THUMBPRINT("a"), "pfx-ten");
+	d = rewrap_job(q, "again-1", "u-1-" THUMBPRINT("a"), "pfx-ten");
+	json_array_append_new(list, qrig_document(d, DOC_JOB));
+	body = qrig_dump(json_pack("{s:o}", "jobs", list));
+	assert_int_equal(qrig_ask(q, "POST", path, body, &answer), 202);
+	batch = cc_strdup(json_string_value(json_object_get(answer, "batch_id")));
+	json_decref(answer);
+	assert_int_equal(qrig_ask(q, "POST", path, body, &answer), 202); /* the answer was lost */
+	assert_string_equal(json_string_value(json_object_get(answer, "batch_id")), batch);
+	json_decref(answer);
+	jobs = cc_asprintf(QRIG_JOBS "?batch_id=%s", batch);
+	assert_int_equal(qrig_ask(q, "GET", jobs, NULL, &answer), 200);
+	assert_int_equal(json_array_size(json_object_get(answer, "jobs")), 1);
+	json_decref(answer);
+	codec_free(d);
+	free(body);
+	free(batch);
+	free(jobs);
+}
+
 static void a_batch_that_is_not_taken_whole_is_not_taken(void **state)
 {
 	static const char path[] = "/v1/tenants/contoso/user-pfx:deliver";
@@ -616,6 +644,7 @@ int main(void)
 		cmocka_unit_test(weak_paddings_and_other_faults_of_a_record_are_refused),
 		cmocka_unit_test(a_rewrap_needs_its_record_with_its_digests),
 		cmocka_unit_test(a_users_history_is_delivered_as_one_batch),
+		cmocka_unit_test(a_history_delivered_again_is_told_the_batch_that_its_jobs_are_in),
 		cmocka_unit_test(a_batch_that_is_not_taken_whole_is_not_taken),
 		cmocka_unit_test(a_batch_of_other_jobs_or_with_a_repeat_is_refused),
 		cmocka_unit_test(import_keys_are_listed_even_when_there_are_none),

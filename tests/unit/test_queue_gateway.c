@@ -331,6 +331,47 @@ static void a_claim_before_the_resume_has_ended_is_fatal(void **state)
 	peer_clear(&p);
 }
 
+enum { OFFER_MAX = 128 }; /* jobs in a page */
+
+static void say_offer(struct peer *p, size_t jobs, const Certq__OfferedJob *job)
+{
+	Certq__Envelope e = CERTQ__ENVELOPE__INIT;
+	Certq__Offer offer = CERTQ__OFFER__INIT;
+	Certq__OfferedJob *list[OFFER_MAX + 1];
+
+	for (size_t i = 0; i < jobs; i++)
+		list[i] = (Certq__OfferedJob *)(uintptr_t)job;
+	offer.n_jobs = jobs;
+	offer.jobs = list;
+	e.body_case = CERTQ__ENVELOPE__BODY_OFFER;
+	e.offer = &offer;
+	assert_true(ws_client_say(&p->w, &e));
+}
+
+static void an_offer_that_nobody_asked_for_or_that_cannot_be_is_fatal(void **state)
+{
+	struct qrig *q = *state;
+	struct peer p;
+	Certq__OfferedJob job = CERTQ__OFFERED_JOB__INIT;
+	uint8_t id[16] = {1};
+
+	peer_make(&p, q, "pr-20");
+	job.job_id = codec_bytes(cc_view_of(id, 16));
+	job.epoch = 1;
+	job.settle = CERTQ__SETTLEMENT__SETTLE_IN_DOUBT;
+	peer_connect(&p);
+	say_offer(&p, 1, &job);
+	peer_hear_fatal(&p, CERTQ__ERROR_CODE__ERROR_OUT_OF_STATE, 1002);
+	peer_connect(&p);
+	say_offer(&p, OFFER_MAX + 1, &job);
+	peer_hear_fatal(&p, CERTQ__ERROR_CODE__ERROR_MALFORMED, 1002);
+	job.settle = CERTQ__SETTLEMENT__SETTLE_NOT_ISSUED; /* no reason to offer it */
+	peer_connect(&p);
+	say_offer(&p, 1, &job);
+	peer_hear_fatal(&p, CERTQ__ERROR_CODE__ERROR_MALFORMED, 1002);
+	peer_clear(&p);
+}
+
 static void a_body_of_a_later_version_is_answered_and_survived(void **state)
 {
 	struct qrig *q = *state;
@@ -594,6 +635,7 @@ int main(void)
 		TEST(a_gap_in_the_numbers_is_fatal),
 		TEST(a_message_before_hello_and_a_second_hello_are_fatal),
 		TEST(a_claim_before_the_resume_has_ended_is_fatal),
+		TEST(an_offer_that_nobody_asked_for_or_that_cannot_be_is_fatal),
 		TEST(a_body_of_a_later_version_is_answered_and_survived),
 		TEST(another_version_is_refused),
 		TEST(a_count_that_is_not_what_was_listed_is_fatal),

@@ -117,10 +117,12 @@ static void a_store_that_went_back_takes_its_connectors_back_but_no_other_journa
 static void a_store_that_went_back_gives_out_nothing_before_connectors_had_their_time(void **state)
 {
 	struct rig *r = *state;
-	struct rig_conn c;
+	struct rig_conn c, other;
 	struct store_lease_out out;
 
+	r->config.restored_wait_ms = 2 * RIG_LEASE_MS;
 	rig_connect(r, &c, HQ1);
+	rig_connect(r, &other, HQ2);
 	rig_enqueue_job(r, 1);
 	back_up(r);
 	restore(r);
@@ -145,6 +147,7 @@ static void nothing_expires_before_connectors_of_a_store_that_went_back_had_thei
 	struct rig *r = *state;
 	struct rig_conn c;
 
+	r->config.restored_wait_ms = 2 * RIG_LEASE_MS;
 	rig_connect(r, &c, HQ1);
 	rig_enqueue_job(r, 1);
 	rig_take_one(r, &c, 1);
@@ -154,6 +157,352 @@ static void nothing_expires_before_connectors_of_a_store_that_went_back_had_thei
 	assert_int_equal(rig_sweep_all(r).result, STORE_ON_HOLD);
 	rig_pass(r, RIG_LEASE_MS);
 	assert_int_equal(rig_sweep_all(r).leases_expired, 1);
+}
+
+static void the_wait_ends_when_the_last_connector_that_is_known_has_come(void **state)
+{
+	struct rig *r = *state;
+	struct rig_conn c, other, gone;
+
+	rig_connect(r, &c, HQ1);
+	rig_connect(r, &other, HQ2);
+	rig_connect(r, &gone, cc_view_text("hq-3"));
+	rig_connector_set(
+		r, (struct store_connector_set_in){
+			   .tenant = T, .id = gone.name, .set_disabled = true, .disabled = true});
+	rig_enqueue_job(r, 1);
+	back_up(r);
+	restore(r);
+	rig_redial(r, &c, false);
+	rig_resume(r, &c, NULL, 0);
+	assert_int_equal(rig_take(r, &c, 1), 0);
+	r->hint_count = 0;
+	rig_redial(r, &other, false);
+	rig_resume(r, &other, NULL, 0);
+	assert_true(rig_hints(r, STORE_HINT_READY, 0) > 0);
+	assert_int_equal(rig_take_one(r, &c, 1), 1);
+}
+
+/* ---- what was finished since the copy was made ----------------------------------------------------- */
+
+struct offer_call {
+	struct rig *rig;
+	enum store_result result;
+};
+
+static void on_offered(void *arg, const struct store_offer_out *out)
+{
+	struct offer_call *c = arg;
+
+	assert_int_equal(out->err, CC_OK);
+	c->result = out->result;
+	rig_keep_verdicts(c->rig, out->items, out->count);
+	rig_answered(c->rig);
+}
+
+static enum store_result offer_page(struct rig *r, const struct rig_conn *c,
+	const struct store_offered *jobs, size_t count, bool last)
+{
+	struct offer_call call = {.rig = r};
+	struct store_offer_in in = {.session = c->s, .jobs = jobs, .count = count, .last = last};
+
+	r->answered = false;
+	store_offer(r->store, &in, on_offered, &call);
+	rig_wait(r);
+	return call.result;
+}
+
+static struct store_offered finished(
+	struct rig *r, uint32_t job, uint32_t epoch, uint8_t certificate)
+{
+	return (struct store_offered){.job_id = rig_id(r, job),
+		.epoch = epoch,
+		.success = true,
+		.certificate = rig_certificate(certificate),
+		.ca = cc_view_text("corp-ca"),
+		.csr_sha256 = rig_digest(40),
+		.spki_sha256 = rig_digest(40),
+		.txid = cc_view_part(rig_digest(40), 0, 16)};
+}
+
+/* The verdict; r->items[0] has the epoch and the winner. */
+static enum store_result offer_one(
+	struct rig *r, const struct rig_conn *c, struct store_offered job)
+{
+	assert_int_equal(offer_page(r, c, &job, 1, false), STORE_OK);
+	assert_int_equal(r->count, 1);
+	return r->items[0].result;
+}
+
+static void end_offer(struct rig *r, const struct rig_conn *c)
+{
+	assert_int_equal(offer_page(r, c, NULL, 0, true), STORE_OK);
+}
+
+/* The copy has the job READY; then it was done. */
+static void lose_a_done_job(struct rig *r, struct rig_conn *c)
+{
+	rig_connect(r, c, HQ1);
+	rig_enqueue_job(r, 1);
+	c->generation = store_generation(r->store);
+	back_up(r);
+	rig_redial(r, c, false);
+	rig_resume(r, c, NULL, 0);
+	assert_int_equal(rig_take_one(r, c, 1), 1);
+	assert_int_equal(rig_claim_one(r, c, 1, 1), STORE_GRANTED);
+	assert_int_equal(rig_succeed(r, HQ1, 1, 1, 5), STORE_STORED);
+	restore(r);
+	assert_true(rig_dial(r, c).offer);
+	rig_resume(r, c, NULL, 0);
+}
+
+static void a_connector_that_has_to_offer_gets_no_work_before_the_end_of_its_offer(void **state)
+{
+	struct rig *r = *state;
+	struct rig_conn c;
+
+	lose_a_done_job(r, &c);
+	rig_enqueue_job(r, 2);
+	assert_int_equal(rig_take(r, &c, 9), 0);
+	assert_int_equal(offer_one(r, &c, finished(r, 1, 1, 5)), STORE_SEND);
+	assert_int_equal(rig_take(r, &c, 9), 0);
+	end_offer(r, &c);
+	assert_int_equal(rig_take_one(r, &c, 2), 1);
+	/* and is not asked again, even when it did not get the answer */
+	assert_false(rig_dial(r, &c).offer);
+}
+
+static void a_lost_result_is_wanted_and_its_job_goes_to_nobody_else(void **state)
+{
+	struct rig *r = *state;
+	struct rig_conn c, other;
+
+	rig_connect(r, &other, HQ2);
+	lose_a_done_job(r, &c);
+	rig_redial(r, &other, false);
+	rig_resume(r, &other, NULL, 0);
+	assert_int_equal(offer_one(r, &c, finished(r, 1, 1, 5)), STORE_SEND);
+	assert_int_equal(r->items[0].epoch, 1);
+	end_offer(r, &c);
+	assert_int_equal(rig_state(r, 1), STORE_CLAIMED);
+	assert_int_equal(rig_take(r, &other, 9), 0);
+	assert_int_equal(rig_succeed(r, HQ1, 1, 1, 5), STORE_STORED);
+	assert_int_equal(rig_state(r, 1), STORE_DONE);
+	assert_int_equal(r->items[0].winner, 5);
+	assert_int_equal(rig_settle_at(r, HQ1, 1, 1, "corp-ca", STORE_WINNER),
+		STORE_DUPLICATE_SAME); /* its claim is on record */
+}
+
+static void a_lost_result_that_never_comes_leaves_its_claim_to_the_next_holder(void **state)
+{
+	struct rig *r = *state;
+	struct rig_conn c, other;
+
+	rig_connect(r, &other, HQ2);
+	lose_a_done_job(r, &c);
+	rig_redial(r, &other, false);
+	rig_resume(r, &other, NULL, 0);
+	assert_int_equal(offer_one(r, &c, finished(r, 1, 1, 5)), STORE_SEND);
+	end_offer(r, &c);
+	rig_hang_up(r, &c);
+	rig_pass(r, 16 * MINUTE);
+	rig_sweep_all(r);
+	rig_pass(r, 2 * MINUTE); /* the hold after the jump of the clock */
+	assert_int_equal(rig_sweep_all(r).result, STORE_OK);
+	assert_int_equal(rig_take_one(r, &other, 1), 2);
+	assert_int_equal(r->items[0].prior, 1);
+}
+
+static void a_store_that_knows_the_result_wants_nothing(void **state)
+{
+	struct rig *r = *state;
+	struct rig_conn c;
+
+	rig_connect(r, &c, HQ1);
+	rig_enqueue_job(r, 1);
+	rig_take_one(r, &c, 1);
+	assert_int_equal(rig_succeed(r, HQ1, 1, 1, 5), STORE_STORED);
+	c.generation = store_generation(r->store);
+	back_up(r);
+	restore(r);
+	rig_redial(r, &c, false);
+	rig_resume(r, &c, NULL, 0);
+	assert_int_equal(offer_one(r, &c, finished(r, 1, 1, 5)), STORE_SAME);
+	assert_int_equal(offer_one(r, &c, finished(r, 7, 1, 5)), STORE_UNKNOWN_JOB);
+	assert_int_equal(offer_one(r, &c, finished(r, 1, 1, 6)), STORE_ALREADY_DONE);
+	assert_int_equal(r->items[0].winner, 5);
+}
+
+static void a_connector_that_comes_too_late_sends_under_an_epoch_of_its_own(void **state)
+{
+	struct rig *r = *state;
+	struct rig_conn c, other;
+
+	rig_connect(r, &other, HQ2);
+	lose_a_done_job(r, &c);
+	rig_redial(r, &other, false);
+	rig_resume(r, &other, NULL, 0);
+	rig_pass(r, 16 * MINUTE);
+	assert_int_equal(rig_take_one(r, &other, 1), 1);
+	assert_int_equal(rig_claim_at(r, &other, 1, 1, "corp-ca", 41), STORE_GRANTED);
+	r->hint_count = 0;
+	assert_int_equal(offer_one(r, &c, finished(r, 1, 1, 5)), STORE_SEND);
+	assert_int_equal(r->items[0].epoch, 2);
+	assert_int_equal(rig_last_hint(r, STORE_HINT_GONE)->result, STORE_LOST);
+	assert_string_equal(rig_last_hint(r, STORE_HINT_GONE)->connector, "hq-2");
+	assert_int_equal(rig_succeed(r, HQ1, 1, 2, 5), STORE_STORED);
+	/* the other's certificate, if there is one, is accounted for */
+	assert_int_equal(rig_succeed(r, HQ2, 1, 1, 6), STORE_ALREADY_DONE);
+	assert_int_equal(rig_settle_at(r, HQ2, 1, 1, "corp-ca", STORE_ORPHAN_KEPT), STORE_OK);
+}
+
+static void a_dead_job_of_which_a_certificate_is_offered_asks_the_ca_when_it_runs_again(
+	void **state)
+{
+	struct rig *r = *state;
+	struct rig_conn c;
+
+	lose_a_done_job(r, &c);
+	rig_bury(r, (struct store_bury_in){
+			    .tenant = T, .job_id = rig_id(r, 1), .by = cc_view_text("op")});
+	assert_int_equal(offer_one(r, &c, finished(r, 1, 1, 5)), STORE_ALREADY_DEAD);
+	assert_int_equal(rig_hints(r, STORE_HINT_IN_DOUBT, 1), 1);
+	end_offer(r, &c);
+	assert_int_equal(rig_replay(r, (struct store_replay_in){.tenant = T,
+					       .job_id = rig_id(r, 1),
+					       .by = cc_view_text("op")})
+				 .result,
+		STORE_OK);
+	assert_int_equal(rig_take_one(r, &c, 1), 2);
+	assert_int_equal(r->items[0].prior, 1);
+}
+
+static void a_doubt_that_is_offered_is_recorded_and_the_job_goes_on(void **state)
+{
+	struct rig *r = *state;
+	struct rig_conn c;
+	struct store_offered doubt;
+
+	lose_a_done_job(r, &c);
+	doubt = finished(r, 1, 1, 5);
+	doubt.success = false;
+	doubt.settle = STORE_IN_DOUBT;
+	doubt.certificate = (struct store_certificate){{0}, {0}, {0}};
+	assert_int_equal(offer_one(r, &c, doubt), STORE_SAME);
+	assert_int_equal(rig_hints(r, STORE_HINT_IN_DOUBT, 1), 1);
+	end_offer(r, &c);
+	assert_int_equal(rig_take_one(r, &c, 1), 2);
+	assert_int_equal(r->items[0].prior, 1);
+}
+
+/* Its connector asks the CA about it; whoever gets the job meanwhile does too, and the settlement counts. */
+static void an_open_claim_that_is_offered_is_recorded_and_settled_later(void **state)
+{
+	struct rig *r = *state;
+	struct rig_conn c;
+	struct store_offered open;
+
+	lose_a_done_job(r, &c);
+	open = finished(r, 1, 1, 5);
+	open.success = false;
+	open.certificate = (struct store_certificate){{0}, {0}, {0}};
+	assert_int_equal(offer_one(r, &c, open), STORE_SAME);
+	assert_int_equal(offer_one(r, &c, open), STORE_SAME); /* once */
+	assert_int_equal(rig_hints(r, STORE_HINT_IN_DOUBT, 1), 0);
+	end_offer(r, &c);
+	assert_int_equal(rig_take_one(r, &c, 1), 2);
+	assert_int_equal(r->items[0].prior, 1);
+	assert_int_equal(rig_settle_at(r, HQ1, 1, 1, "corp-ca", STORE_NOT_ISSUED), STORE_OK);
+}
+
+/* In the copy the job is claimed by its connector, whose journal has it as done. */
+static void what_was_claimed_in_the_copy_waits_for_the_offer(void **state)
+{
+	struct rig *r = *state;
+	struct rig_conn c;
+
+	rig_connect(r, &c, HQ1);
+	rig_enqueue_job(r, 1);
+	rig_enqueue_job(r, 2);
+	rig_take_one(r, &c, 1);
+	rig_take_one(r, &c, 2);
+	assert_int_equal(rig_claim_one(r, &c, 1, 1), STORE_GRANTED);
+	c.generation = store_generation(r->store);
+	back_up(r);
+	restore(r);
+	rig_redial(r, &c, true);
+	assert_int_equal(rig_resume(r, &c, NULL, 0).in_doubt, 0);
+	assert_int_equal(rig_state(r, 1), STORE_CLAIMED);
+	assert_int_equal(offer_one(r, &c, finished(r, 1, 1, 5)), STORE_SEND);
+	end_offer(r, &c);
+	assert_int_equal(rig_state(r, 1), STORE_CLAIMED);
+	assert_int_equal(rig_hints(r, STORE_HINT_IN_DOUBT, 1), 0);
+	assert_int_equal(rig_state(r, 2), STORE_READY); /* neither listed nor offered */
+}
+
+static void a_claimed_job_that_a_store_forgot_is_its_connectors_again(void **state)
+{
+	struct rig *r = *state;
+	struct rig_conn c;
+	struct store_held held = {.job_id = rig_id(r, 1), .epoch = 1, .claimed = true};
+
+	rig_connect(r, &c, HQ1);
+	rig_enqueue_job(r, 1);
+	back_up(r);
+	restore(r);
+	rig_redial(r, &c, true);
+	rig_resume(r, &c, &held, 1);
+	assert_int_equal(r->items[0].result, STORE_KEEP);
+	assert_int_equal(rig_state(r, 1), STORE_CLAIMED);
+	assert_int_equal(rig_claim_one(r, &c, 1, 1), STORE_GRANTED);
+}
+
+static void what_is_only_cleared_up_is_not_taken_back(void **state)
+{
+	struct rig *r = *state;
+	struct rig_conn c;
+	struct store_held held = {
+		.job_id = rig_id(r, 1), .epoch = 1, .claimed = true, .settling = true};
+
+	rig_connect(r, &c, HQ1);
+	rig_enqueue_job(r, 1);
+	back_up(r);
+	restore(r);
+	rig_redial(r, &c, true);
+	rig_resume(r, &c, &held, 1);
+	assert_int_equal(r->items[0].result, STORE_LOST);
+	assert_int_equal(rig_state(r, 1), STORE_READY);
+}
+
+static void an_offer_that_nobody_asked_for_is_not_taken(void **state)
+{
+	struct rig *r = *state;
+	struct rig_conn c;
+	struct store_offered job = finished(r, 1, 1, 5);
+
+	rig_connect(r, &c, HQ1);
+	rig_enqueue_job(r, 1);
+	assert_int_equal(offer_page(r, &c, &job, 1, true), STORE_INVALID);
+	assert_int_equal(rig_state(r, 1), STORE_READY);
+	c.generation = store_generation(r->store) ^ 1;
+	assert_false(rig_dial(r, &c).offer);
+}
+
+static void an_offer_that_was_cut_off_begins_anew(void **state)
+{
+	struct rig *r = *state;
+	struct rig_conn c;
+
+	lose_a_done_job(r, &c);
+	assert_int_equal(offer_one(r, &c, finished(r, 1, 1, 5)), STORE_SEND);
+	rig_hang_up(r, &c);
+	rig_reopen(r);
+	assert_true(rig_dial(r, &c).offer);
+	rig_resume(r, &c, NULL, 0);
+	assert_int_equal(offer_one(r, &c, finished(r, 1, 1, 5)), STORE_SEND);
+	assert_int_equal(r->items[0].epoch, 1);
+	end_offer(r, &c);
+	assert_int_equal(rig_succeed(r, HQ1, 1, 1, 5), STORE_STORED);
 }
 
 /* The lease and the claim came after the backup: the result is taken all the same. */
@@ -310,6 +659,21 @@ int main(void)
 		RIG_TEST(a_store_that_went_back_gives_out_nothing_before_connectors_had_their_time),
 		RIG_TEST(
 			nothing_expires_before_connectors_of_a_store_that_went_back_had_their_time),
+		RIG_TEST(the_wait_ends_when_the_last_connector_that_is_known_has_come),
+		RIG_TEST(a_connector_that_has_to_offer_gets_no_work_before_the_end_of_its_offer),
+		RIG_TEST(a_lost_result_is_wanted_and_its_job_goes_to_nobody_else),
+		RIG_TEST(a_lost_result_that_never_comes_leaves_its_claim_to_the_next_holder),
+		RIG_TEST(a_store_that_knows_the_result_wants_nothing),
+		RIG_TEST(a_connector_that_comes_too_late_sends_under_an_epoch_of_its_own),
+		RIG_TEST(
+			a_dead_job_of_which_a_certificate_is_offered_asks_the_ca_when_it_runs_again),
+		RIG_TEST(a_doubt_that_is_offered_is_recorded_and_the_job_goes_on),
+		RIG_TEST(an_open_claim_that_is_offered_is_recorded_and_settled_later),
+		RIG_TEST(what_was_claimed_in_the_copy_waits_for_the_offer),
+		RIG_TEST(a_claimed_job_that_a_store_forgot_is_its_connectors_again),
+		RIG_TEST(what_is_only_cleared_up_is_not_taken_back),
+		RIG_TEST(an_offer_that_nobody_asked_for_is_not_taken),
+		RIG_TEST(an_offer_that_was_cut_off_begins_anew),
 		RIG_TEST(a_result_of_a_lease_that_the_store_forgot_is_taken),
 		RIG_TEST(a_store_that_never_went_back_takes_no_result_without_its_lease),
 		RIG_TEST(a_job_that_a_store_which_went_back_finds_unlisted_counts_no_crash),

@@ -6,6 +6,7 @@
 
 #include <fcntl.h>
 #include <limits.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 enum { HOUR_MS = 3600 * 1000, ANSWERS = 32 };
@@ -293,20 +294,36 @@ static void count_fatal(void *arg, cc_err err)
 	(*(size_t *)arg)++;
 }
 
-/* Every descriptor of the store's file is made one that cannot be written. */
+struct store_file {
+	char path[128], kept[128];
+};
+
+static struct store_file file_of(const char *dir)
+{
+	struct store_file f;
+
+	snprintf(f.path, sizeof(f.path), "%s/data.mdb", dir);
+	snprintf(f.kept, sizeof(f.kept), "%s/kept.mdb", dir);
+	return f;
+}
+
+/* Every descriptor of the store's file is made one that cannot be written, and the store one that cannot
+ * be opened again. */
 static void break_file(const char *dir)
 {
 	int no_writes = open("/dev/null", O_RDONLY | O_CLOEXEC);
-	char link[64], target[PATH_MAX], data[128];
+	struct store_file f = file_of(dir);
+	char link[64], target[PATH_MAX];
 
-	snprintf(data, sizeof(data), "%s/data.mdb", dir);
 	for (int fd = 3; fd < 256; fd++) {
 		snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
 		ssize_t n = readlink(link, target, sizeof(target) - 1);
 		target[n > 0 ? n : 0] = '\0';
-		if (strcmp(target, data) == 0)
+		if (strcmp(target, f.path) == 0)
 			dup2(no_writes, fd);
 	}
+	if (rename(f.path, f.kept) != 0 || mkdir(f.path, 0700) != 0)
+		_exit(4);
 }
 
 /* In a process of its own: the store is of no use afterwards. */
@@ -342,6 +359,7 @@ static int lose_a_commit(struct rig *r)
 static void of_a_commit_that_failed_no_answer_and_no_hint_escapes(void **state)
 {
 	struct rig *r = *state;
+	struct store_file f = file_of(r->dir);
 	int status = 0;
 
 	store_close(r->store);
@@ -352,6 +370,8 @@ static void of_a_commit_that_failed_no_answer_and_no_hint_escapes(void **state)
 	assert_int_equal(waitpid(child, &status, 0), child);
 	assert_true(WIFEXITED(status));
 	assert_int_equal(WEXITSTATUS(status), 0);
+	assert_int_equal(rmdir(f.path), 0);
+	assert_int_equal(rename(f.kept, f.path), 0);
 	rig_open(r);
 	assert_int_equal(rig_state(r, 1), STORE_LEASED);
 }

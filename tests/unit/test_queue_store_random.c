@@ -30,6 +30,7 @@ static void check_attempt(struct history *h, const struct store_check_row *row,
 	for (size_t i = 0; i < a->claim_count; i++) {
 		const struct store_check_claim *c = &a->claims[i];
 		h->open_claims += c->settlement == STORE_UNSETTLED;
+		assert_false(c->settlement == STORE_UNSETTLED && row->job.state == STORE_DEAD);
 		if (c->settlement != STORE_WINNER)
 			continue;
 		(*winners)++;

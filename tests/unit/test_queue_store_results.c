@@ -113,6 +113,12 @@ static void a_nack_gives_the_job_back_after_its_delay(void **state)
 	assert_int_equal(rig_take_one(r, &c, 1), 2);
 }
 
+static uint32_t given_back_for(struct rig *r, uint32_t job)
+{
+	return rig_fetch(r, (struct store_fetch_in){T, rig_id(r, job), false, false})
+		.job.given_back;
+}
+
 static void counted_nacks_end_the_job_and_approval_never_counts(void **state)
 {
 	struct rig *r = *state;
@@ -125,6 +131,7 @@ static void counted_nacks_end_the_job_and_approval_never_counts(void **state)
 		in = rig_nack_in(r, &c, 1, rig_take_one(r, &c, 1), STORE_NACK_APPROVAL);
 		in.count = true;
 		assert_int_equal(rig_nack(r, in).result, STORE_OK);
+		assert_int_equal(given_back_for(r, 1), STORE_NACK_APPROVAL);
 	}
 	for (uint32_t i = 1; i <= 5; i++) {
 		in = rig_nack_in(r, &c, 1, rig_take_one(r, &c, 1), STORE_NACK_CA_UNREACHABLE);

@@ -1,0 +1,274 @@
+/*
+ * The embedded store: a store that went back in time hears what its connectors finished meanwhile.
+ *
+ * Each connector offers the headers of the jobs that are over in its journal.  What the store has lost is
+ * put right in the transaction of the page, before the answer: a job that was done is its connector's
+ * until the result has come again, and a claim that is open, or left a certificate, is on record, so that the
+ * next holder of the job asks the CA for it first.  Nothing here makes a job final.
+ *
+ * Work waits until every connector that the store knows has offered, or restored_wait is over.
+ */
+#include "cloud-queue/store_lmdb.h"
+
+enum { EPOCHS_AHEAD_MAX = 1 << 20 }; /* a copy is not that old */
+
+/* ---- who is waited for --------------------------------------------------------------------------- */
+
+/* A session's key is its connector's. */
+static cc_err is_missing(struct store_tx *x, const struct store_row *row, bool *ret)
+{
+	Queue__Session *session;
+	Queue__Connector *connector;
+	struct store_dbkey key = {.size = 0};
+	cc_err err = CC_OK;
+
+	TRY(store_row_unpack(x, &queue__session__descriptor, row->value, &session));
+	*ret = false;
+	if (!session->restored || session->epoch == 0)
+		return CC_OK;
+	store_key_add(&key, row->key);
+	TRY(store_row_find(x, T_CONN, &key, &queue__connector__descriptor, &connector));
+	*ret = connector != NULL && !connector->disabled;
+out:
+	return err;
+}
+
+cc_err store_restored_waits(struct store_tx *x, cc_view tenant, bool *ret)
+{
+	struct store_dbkey prefix = {.size = 0};
+	struct store_row *rows;
+	size_t count;
+	bool waits = false;
+	cc_err err = CC_OK;
+
+	*ret = false;
+	if (x->now >= x->s->restored_until_ms)
+		return CC_OK;
+	if (tenant.size > 0)
+		prefix = store_key_name(tenant);
+	TRY(store_row_scan(x, T_SESSION, &prefix, NULL, SIZE_MAX, &rows, &count));
+	for (size_t i = 0; i < count && !waits; i++)
+		TRY(is_missing(x, &rows[i], &waits));
+	*ret = waits;
+out:
+	return err;
+}
+
+cc_err store_restored_came(struct store_tx *x, cc_view tenant)
+{
+	struct store_hint hint = {.kind = STORE_HINT_READY, .tenant = tenant};
+	bool waits;
+	cc_err err = CC_OK;
+
+	if (x->now >= x->s->restored_until_ms)
+		return CC_OK;
+	TRY(store_restored_waits(x, tenant, &waits));
+	if (!waits)
+		store_op_hint(x->op, &hint);
+out:
+	return err;
+}
+
+/* ---- one job -------------------------------------------------------------------------------------- */
+
+struct offer {
+	struct store_tx *x;
+	const struct store_session *s;
+	const struct store_offered *item;
+	struct store_job_row j;
+};
+
+/* Who holds it has to know that it is another's. */
+static cc_err take_away(struct offer *o)
+{
+	cc_view holder = store_row_view(o->j.h->holder);
+	cc_err err = CC_OK;
+
+	if (!store_job_held(o->j.h))
+		return CC_OK;
+	TRY(store_attempt_finish(
+		o->x, &o->j, o->j.h->state == STORE_LEASED ? END_LOST : END_TAKEN_OVER));
+	if (!cc_view_equal(holder, o->s->connector))
+		TRY(store_job_tell_gone(o->x, &o->j, holder, STORE_LOST));
+	store_job_to_ready(o->x, &o->j, 0);
+out:
+	return err;
+}
+
+/* The offered lease, as this store numbers it: under its own epoch where that is free. */
+static cc_err recall(struct offer *o, bool newest)
+{
+	Queue__JobHeader *h = o->j.h;
+	uint32_t wanted = o->item->epoch;
+	Queue__Attempt *a;
+	cc_err err = CC_OK;
+
+	TRY(store_attempt_find(o->x, &o->j, wanted, &a));
+	if (a != NULL && cc_view_equal(store_row_view(a->connector), o->s->connector) &&
+		(!newest || wanted == h->epoch))
+		return CC_OK;
+	TRY(take_away(o));
+	if (wanted <= h->epoch || wanted - h->epoch > EPOCHS_AHEAD_MAX)
+		wanted = h->epoch + 1;
+	TRY(store_attempt_recall(o->x, &o->j, o->s->connector, wanted, &a));
+out:
+	return err;
+}
+
+static bool knows_claim(const struct store_offered *item)
+{
+	return item->ca.size > 0 && item->csr_sha256.size == STORE_DIGEST_SIZE &&
+	       item->spki_sha256.size == STORE_DIGEST_SIZE && item->txid.size == 16;
+}
+
+/* The claim as it was made, if the store has lost it.  One that is settled exactly stays so. */
+static cc_err note_claim(struct offer *o, uint32_t epoch, enum store_settlement outcome)
+{
+	const struct store_offered *item = o->item;
+	struct store_claim claim = {
+		item->job_id, epoch, item->ca, item->csr_sha256, item->spki_sha256, item->txid};
+	struct store_claim_row *claims, made, *c = NULL;
+	size_t count;
+	cc_err err = CC_OK;
+
+	if (!knows_claim(item))
+		return CC_OK;
+	TRY(store_claims_of(o->x, &o->j, epoch, &claims, &count));
+	for (size_t i = 0; i < count; i++) {
+		if (cc_view_equal(claims[i].ca, item->ca))
+			c = &claims[i];
+	}
+	if (c != NULL &&
+		(outcome == STORE_UNSETTLED || (c->row->settlement != STORE_UNSETTLED &&
+						       c->row->settlement != STORE_IN_DOUBT)))
+		return CC_OK;
+	if (c == NULL) {
+		TRY(store_claim_make(o->x, &o->j, &claim, &made));
+		c = &made;
+	}
+	TRY(store_claim_settle(o->x, &o->j, c, outcome, item->certificate.sha256));
+out:
+	return err;
+}
+
+/* A certificate that nobody got, or may have been made: on record, the job itself goes on as it is. */
+static cc_err note_only(struct offer *o, enum store_settlement outcome)
+{
+	Queue__Attempt *a;
+	cc_err err = CC_OK;
+
+	if (!knows_claim(o->item))
+		return CC_OK;
+	TRY(recall(o, false));
+	TRY(store_attempt_find(o->x, &o->j, o->item->epoch, &a));
+	bool same = a != NULL && cc_view_equal(store_row_view(a->connector), o->s->connector);
+	TRY(note_claim(o, same ? o->item->epoch : o->j.h->epoch, outcome));
+	TRY(store_job_save(o->x, &o->j));
+out:
+	return err;
+}
+
+/* Done there, not final here: nobody else gets it while its result is on the way. */
+static cc_err want_result(struct offer *o, struct store_item_verdict *ret)
+{
+	cc_err err = CC_OK;
+
+	TRY(recall(o, true));
+	store_job_to_claimed(o->x, &o->j, o->s);
+	TRY(note_claim(o, o->j.h->epoch, STORE_UNSETTLED));
+	TRY(store_job_save(o->x, &o->j));
+	ret->epoch = o->j.h->epoch;
+	ret->result = STORE_SEND;
+out:
+	return err;
+}
+
+/* Over here too: with the same certificate, or with another end. */
+static cc_err judge_final(struct offer *o, struct store_item_verdict *ret)
+{
+	cc_err err = CC_OK;
+
+	switch (o->j.h->state) {
+	case STORE_DONE:
+		TRY(store_job_winner(o->x, &o->j, &ret->winner));
+		ret->result = cc_view_equal(ret->winner.sha256, o->item->certificate.sha256)
+				      ? STORE_SAME
+				      : STORE_ALREADY_DONE;
+		break;
+	case STORE_CANCELLED_STATE:
+		ret->result = STORE_CANCELLED;
+		break;
+	default:
+		ret->result = STORE_ALREADY_DEAD;
+		break;
+	}
+	if (ret->result == STORE_SAME)
+		return CC_OK;
+	/* a dead job may run again: then the CA is asked for this one first */
+	TRY(note_only(o, ret->result == STORE_ALREADY_DEAD ? STORE_IN_DOUBT : STORE_ORPHAN_KEPT));
+out:
+	return err;
+}
+
+static cc_err offer_one(struct store_tx *x, const struct store_session *s,
+	const struct store_offered *item, struct store_item_verdict *ret)
+{
+	struct offer o = {.x = x, .s = s, .item = item};
+	cc_err err = CC_OK;
+
+	*ret = (struct store_item_verdict){
+		.job_id = item->job_id, .epoch = item->epoch, .result = STORE_SAME};
+	TRY(store_job_find(x, s->tenant, item->job_id, &o.j));
+	if (o.j.h == NULL)
+		ret->result = STORE_UNKNOWN_JOB;
+	else if (!item->success)
+		TRY(note_only(&o, item->settle));
+	else if (store_job_final(o.j.h))
+		TRY(judge_final(&o, ret));
+	else
+		TRY(want_result(&o, ret));
+out:
+	return err;
+}
+
+/* ---- the operation -------------------------------------------------------------------------------- */
+
+/* Now what was neither listed nor offered goes its way, and work may come. */
+static cc_err end_offer(struct store_tx *x, const struct store_session *s, Queue__Session *session)
+{
+	struct store_session_resume_out counts = {0};
+	cc_err err = CC_OK;
+
+	session->offering = false;
+	TRY(store_session_end_unlisted(x, s, session, &counts));
+	TRY(store_session_put(x, s->tenant, s->connector, session));
+	TRY(store_restored_came(x, s->tenant));
+out:
+	return err;
+}
+
+cc_err store_lmdb_offer(
+	struct store_tx *x, const struct store_offer_in *in, struct store_offer_out *out)
+{
+	Queue__Session *session;
+	struct store_item_verdict *items;
+	cc_err err = CC_OK;
+
+	out->result = STORE_SUPERSEDED;
+	TRY(store_session_current(x, &in->session, &session));
+	if (session == NULL)
+		return CC_OK;
+	out->result = !session->resumed ? STORE_NOT_RESUMED : STORE_INVALID;
+	if (!session->resumed || !session->offering)
+		return CC_OK;
+	items = store_mem_get(x->mem, (in->count + 1) * sizeof(*items));
+	for (size_t i = 0; i < in->count; i++)
+		TRY(offer_one(x, &in->session, &in->jobs[i], &items[i]));
+	if (in->last)
+		TRY(end_offer(x, &in->session, session));
+	out->items = items;
+	out->count = in->count;
+	out->result = STORE_OK;
+out:
+	return err;
+}
