@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# What the queue serves as GET /v1/openapi.json is a valid OpenAPI 3.1 document by the schema of those who define
-# OpenAPI (tests/data, theirs under the Apache License 2.0), as a validator that nobody here wrote applies it; and what the queue
-# answers, refusals of a whole batch among them, is what the document says.
+# What the queue serves as GET /v1/openapi.json is a valid OpenAPI document by the schema of those who define OpenAPI, as
+# a validator that nobody here wrote applies it (both are Debian's, which has the schema of 3.0: openapi_check.py); and
+# what the queue answers, refusals of a whole batch among them, is what the document says.
 . "$(dirname "$0")/lib.sh"
 /usr/bin/python3 -c 'import jsonschema' 2>/dev/null || test_skip "no python3-jsonschema (deploy/install-packages test)"
 check() { /usr/bin/python3 "$top/tests/support/openapi_check.py" "$@"; }
-validate() { check document "$top/tests/data/openapi-3.1.schema.json" "$1"; }
+schema=/usr/share/openapi-specification/schemas/v3.0/schema.json
+[ -e "$schema" ] || test_skip "no openapi-specification (deploy/install-packages test)"
+validate() { check document "$schema" "$1"; }
 
 stage_new "$build"
 stage_queue_up
@@ -18,7 +20,7 @@ sys.stdout.buffer.write(r.urlopen(sys.argv[1], context=ssl.create_default_contex
 }
 fetch "https://$STAGE_HOST:$STAGE_PRODUCERS/v1/openapi.json" "$STAGE/queue/queue-ca.pem" >"$STAGE/served.json"
 test_expect "the queue serves the document of the sources" cmp "$STAGE/served.json" "$top/cloud-queue/openapi.json"
-test_expect "it is valid OpenAPI 3.1" validate "$STAGE/served.json"
+test_expect "it is valid OpenAPI" validate "$STAGE/served.json"
 
 # the validator does judge: without a title, with a response that has no description, with a type that is none
 for change in 'd["info"].pop("title")' 'd["paths"]["/v1/health"]["get"]["responses"]["200"].pop("description")' \
