@@ -251,11 +251,13 @@ static bool wait_for_room(struct committer *c, cc_err err)
 /* One operation, for as long as it takes where the owner wants that. */
 static enum outcome commit_one(struct committer *c, struct op *op, cc_err *ret_err)
 {
-	enum outcome outcome;
+	enum outcome outcome = commit_range(c, op, op->next, ret_err);
 
-	do
+	while (outcome == NO_ROOM && c->holds) {
+		if (!wait_for_room(c, *ret_err))
+			return broken(c, *ret_err); /* what is behind it never goes without it */
 		outcome = commit_range(c, op, op->next, ret_err);
-	while (outcome == NO_ROOM && c->holds && wait_for_room(c, *ret_err));
+	}
 	return outcome;
 }
 

@@ -48,8 +48,8 @@ void committer_name_points(struct committer *c, enum crashpoint before, enum cra
 void committer_on_drop(struct committer *c, commit_drop drop);
 
 /* No operation is refused because the disk has no room for its commit: it is tried until there is, and
- * everything behind it waits.  What an apply itself refuses (db_reserve) is refused all the same.  Before
- * the first submit. */
+ * everything behind it waits.  What an apply itself refuses (db_reserve) is refused all the same.  A stop
+ * gives up what waits, and with it everything behind it.  Before the first submit. */
 void committer_hold(struct committer *c);
 
 /* Called in the loop after each batch's `done`s: the moment to look for work again. */

@@ -150,7 +150,10 @@ out:
 	return err;
 }
 
-/* Where so much address space is not to be had (a limit of the process, an emulator) less has to do. */
+/* Where so much address space is not to be had (a limit of the process, an emulator) less has to do.
+ * What is found may be in the page cache only: the meta page that a writer before left there, or put back
+ * when a commit failed.  It is flushed before anybody reads it, and before a page is used again that the
+ * disk's own meta page may still name. */
 cc_err db_open_env(struct db *d)
 {
 	int rc = 0;
@@ -162,7 +165,11 @@ cc_err db_open_env(struct db *d)
 		rc = 0;
 		err = try_env(d, &rc);
 	}
-	return err == CC_OK ? open_dbis(d) : err;
+	TRY(err);
+	TRY(open_dbis(d));
+	TRY(db_error(d, mdb_env_sync(d->env, 1), "flushing"));
+out:
+	return err;
 }
 
 cc_err db_open(const char *dir, uint64_t map_bytes, const char *const *names, size_t count,

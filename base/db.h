@@ -3,7 +3,8 @@
  *
  * One process has it open, once: a LOCK file beside it is held by flock (CC_LOCKED otherwise), so
  * another program asks the owner's socket instead.  The address space is reserved at open, less of it
- * (at least 1 GiB) where the system does not give so much; the directory is made 0700.  MDB_NOSYNC and MDB_NOMETASYNC are never set.  Not for a process that
+ * (at least 1 GiB) where the system does not give so much; the directory is made 0700; what is found is
+ * flushed before it is read.  MDB_NOSYNC and MDB_NOMETASYNC are never set.  Not for a process that
  * forks.
  *
  * Reads: any thread, short.  A read transaction holds the environment open: where a failed commit has it

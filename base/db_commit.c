@@ -159,7 +159,7 @@ bool db_await_opened(const struct db *d, uint64_t before)
 	return again;
 }
 
-/* Opened anew: is the transaction in it?  What is there is flushed, since its own flush may have failed. */
+/* Opened anew, and flushed with that: is the transaction in it? */
 static cc_err look_for(struct db *d, size_t id, bool *ret_there)
 {
 	MDB_envinfo info;
@@ -167,8 +167,6 @@ static cc_err look_for(struct db *d, size_t id, bool *ret_there)
 
 	TRY(db_reopen(d));
 	TRY(db_error(d, mdb_env_info(d->env, &info), "mdb_env_info"));
-	if (info.me_last_txnid >= id)
-		TRY(db_error(d, mdb_env_sync(d->env, 1), "flushing"));
 	*ret_there = info.me_last_txnid >= id;
 out:
 	return err;

@@ -116,14 +116,6 @@ static bool is_plain(uint32_t point)
 	return point > 0x20 && point < 0x7f && point != '"' && point != '=' && point != '\\';
 }
 
-/* Controls (C0, DEL, C1), line separators, and marks that turn the direction of text. */
-static bool is_unsafe(uint32_t point)
-{
-	return point < 0x20 || (point >= 0x7f && point < 0xa0) ||
-	       (point >= 0x2028 && point <= 0x202e) || (point >= 0x2066 && point <= 0x2069) ||
-	       point == 0x200e || point == 0x200f || point == 0xfeff;
-}
-
 /* Write the first character of `text`, escaped, to `out`; returns how many bytes it took. */
 static size_t escape_character(cc_view text, bool json, char out[ESCAPED_SIZE])
 {
@@ -139,7 +131,7 @@ static size_t escape_character(cc_view text, bool json, char out[ESCAPED_SIZE])
 			point == '\n'   ? 'n'
 			: point == '\r' ? 'r'
 					: 't');
-	else if (is_unsafe(point))
+	else if (text_is_deceptive(point))
 		(void)snprintf(out, ESCAPED_SIZE, "\\u%04x", (unsigned)point);
 	else
 		(void)snprintf(out, ESCAPED_SIZE, "%.*s", (int)size, (const char *)text.data);

@@ -40,6 +40,13 @@ size_t text_utf8_char(cc_view text, uint32_t *ret)
 	return size;
 }
 
+bool text_is_deceptive(uint32_t point)
+{
+	return point < 0x20 || (point >= 0x7f && point < 0xa0) || point == 0xad || point == 0x61c ||
+	       (point >= 0x200b && point <= 0x200f) || (point >= 0x2028 && point <= 0x202e) ||
+	       (point >= 0x2060 && point <= 0x2069) || point == 0xfeff;
+}
+
 bool text_is_clean(cc_view text, size_t max)
 {
 	if (text.size > max)
@@ -72,7 +79,7 @@ char *text_printable(cc_view words)
 	while (words.size > 0) {
 		uint32_t point = 0;
 		size_t size = text_utf8_char(words, &point);
-		bool clean = size > 0 && text_is_clean(cc_view_part(words, 0, size), size);
+		bool clean = size > 0 && !text_is_deceptive(point);
 
 		cc_blob_append(&out, clean ? cc_view_part(words, 0, size) : cc_view_text("?"));
 		words = cc_view_part(words, size > 0 ? size : 1, words.size);

@@ -11,14 +11,17 @@
 
 /* Size of the first character when it is valid UTF-8, else 0. */
 size_t text_utf8_char(cc_view text, uint32_t *ret);
+/* What may make a reader see other words than are there: controls (C0, DEL, C1), separators of lines, marks that
+ * turn the direction of text, and characters without width. */
+bool text_is_deceptive(uint32_t point);
 /* No NUL, no control character (C0, DEL, C1), valid UTF-8 (shortest form, no surrogates), at most `max` bytes. */
 bool text_is_clean(cc_view text, size_t max);
 /* 1..max characters of [A-Za-z0-9._:-]. */
 bool text_is_token(cc_view text, size_t max);
 /* 1..63 of [a-z0-9-], starting with a letter or digit: names of CAs, profiles, connectors, tenants. */
 bool text_is_name(cc_view text);
-/* For a terminal or a message: words from elsewhere, with '?' for each control character, NUL and byte
- * that is not UTF-8.  Caller frees. */
+/* For a terminal or a message: words from elsewhere, with '?' for each character that is deceptive,
+ * NUL, and each byte that is not UTF-8.  Caller frees. */
 char *text_printable(cc_view words);
 bool text_equal(cc_view a, const char *b);
 bool text_equal_nocase(cc_view a, cc_view b); /* ASCII only */

@@ -38,8 +38,12 @@ static void on_hint(void *arg, const struct store_hint *hint)
 	}
 	for (struct gateway_session *s = g->sessions, *next; s; s = next) {
 		next = s->next;
-		if (gateway_session_is(s, hint->tenant, hint->connector))
+		if (!gateway_session_is(s, hint->tenant, hint->connector))
+			continue;
+		if (hint->kind == STORE_HINT_GONE)
 			gateway_jobs_gone(s, hint);
+		else
+			gateway_offer_recall(s, hint);
 	}
 }
 
@@ -55,7 +59,8 @@ cc_err gateway_open(struct queue *q, struct gateway **ret)
 
 	g->queue = q;
 	TRY(gateway_wss_open(q->loop, q->config, &events, g, &g->wss));
-	store_listen(q->store, STORE_HINT_READY | STORE_HINT_GONE, on_hint, g);
+	store_listen(
+		q->store, STORE_HINT_READY | STORE_HINT_GONE | STORE_HINT_RECALLED, on_hint, g);
 	*ret = g;
 	g = NULL;
 out:

@@ -129,6 +129,8 @@ void gateway_capabilities_free(struct gateway_capabilities *c); /* accepts NULL 
 /* ---- gateway_offer.c: what was finished, for a store that went back ---- */
 
 void gateway_offer_handle(struct gateway_session *s, Certq__Envelope *envelope);
+/* A job that the store did not know is submitted again, and its result or its claim is this connector's. */
+void gateway_offer_recall(struct gateway_session *s, const struct store_hint *hint);
 
 /* ---- gateway_jobs.c: leases, claims, parking, settlements, giving back ---- */
 

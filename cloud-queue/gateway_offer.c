@@ -160,3 +160,23 @@ void gateway_offer_handle(struct gateway_session *s, Certq__Envelope *envelope)
 	in.last = offer->last;
 	store_offer(s->gateway->queue->store, &in, on_offered, gateway_op_begin(s, envelope));
 }
+
+/* Before the resume is over it is not told: the store does so at its end. */
+void gateway_offer_recall(struct gateway_session *s, const struct store_hint *hint)
+{
+	Certq__Envelope envelope = CERTQ__ENVELOPE__INIT;
+	Certq__OfferAck ack = CERTQ__OFFER_ACK__INIT;
+	Certq__OfferAnswer row = CERTQ__OFFER_ANSWER__INIT, *list[1] = {&row};
+
+	if (s->state != GW_READY && s->state != GW_DRAINING)
+		return;
+	row.job_id = codec_bytes(hint->job_id);
+	row.epoch = hint->epoch;
+	row.verdict = verdict_of(hint->verdict);
+	ack.n_answers = 1;
+	ack.answers = list;
+	ack.recall = true;
+	envelope.body_case = CERTQ__ENVELOPE__BODY_OFFER_ACK;
+	envelope.offer_ack = &ack;
+	gateway_session_send(s, &envelope);
+}

@@ -107,6 +107,10 @@ static void on_hint(void *arg, const struct store_hint *hint)
 		log_event(EV_QUEUE_IDENTITY_CONFLICT, LV_VIEW("tenant", hint->tenant),
 			LV_VIEW("connector", hint->connector));
 		return;
+	case STORE_HINT_OFFER_CUT:
+		log_event(EV_OFFER_CUT, LV_JOB(hint->job_id), LV_VIEW("tenant", hint->tenant),
+			LV_VIEW("connector", hint->connector), LV_VIEW("reason", hint->text));
+		return;
 	default:
 		return;
 	}
@@ -149,7 +153,8 @@ static cc_err open_store(struct queue *q)
 	TRY(store_lmdb_open(q->loop, c->state_dir, &config, on_fatal, q, &q->store));
 	store_listen(q->store,
 		STORE_HINT_FINAL | STORE_HINT_IN_DOUBT | STORE_HINT_UNROUTABLE |
-			STORE_HINT_SUSPENDED | STORE_HINT_TAKEN_OVER | STORE_HINT_IDENTITY,
+			STORE_HINT_SUSPENDED | STORE_HINT_TAKEN_OVER | STORE_HINT_IDENTITY |
+			STORE_HINT_OFFER_CUT,
 		on_hint, q);
 	tell_history(q->store);
 	q->sweep_timer = loop_timer_new(q->loop, sweep, q);

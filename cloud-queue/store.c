@@ -474,6 +474,7 @@ void store_config_fill(const struct store_config *given, struct store_config *re
 	FILL(deadline_grace_ms, 3600 * 1000);
 	FILL(restored_wait_ms, 15 * 60 * 1000);
 	FILL(crash_delay_ms, 30 * 1000);
+	FILL(offers_kept_max, 250 * 1000);
 	FILL(exclude_ms, 15 * 60 * 1000);
 	FILL(unroutable_after_ms, 5 * 60 * 1000);
 	FILL(retention_s, 7 * 86400);

@@ -33,6 +33,7 @@ struct store_config {               /* zero anywhere: the default in brackets */
 	int64_t deadline_grace_ms; /* [1 h] a claimed job's time after its deadline until it is DEAD */
 	int64_t restored_wait_ms; /* [15 min] how long one that went back waits for its connectors */
 	int64_t crash_delay_ms;   /* [30 s] doubled with each crash */
+	uint32_t offers_kept_max; /* [250,000] of each connector: offered jobs that are not known */
 	int64_t exclude_ms;       /* [15 min] how long a nack with exclude keeps a job off */
 	int64_t unroutable_after_ms; /* [5 min] */
 	int64_t retention_s;         /* [7 d] results; header only after it */
@@ -78,6 +79,11 @@ enum store_hint_kind {
 		1 << 6, /* a route (text describes it) has work and no live connector */
 	STORE_HINT_TAKEN_OVER = 1 << 7, /* job_id was taken from connector */
 	STORE_HINT_IDENTITY = 1 << 8,   /* another journal or an old nonce under connector: alarm */
+	STORE_HINT_RECALLED =
+		1
+		<< 9, /* a job that was unknown is here again: tell connector (job_id, epoch, verdict) */
+	STORE_HINT_OFFER_CUT =
+		1 << 10, /* connector offered more than is put on record (text: why): log it */
 };
 struct store_hint {
 	enum store_hint_kind kind;
@@ -88,7 +94,7 @@ struct store_hint {
 	uint32_t epoch;
 	enum store_state state;
 	enum store_dead dead;
-	enum store_result verdict; /* GONE: LOST, ALREADY_DONE, CANCELLED */
+	enum store_result verdict; /* GONE: LOST, ALREADY_DONE, CANCELLED; RECALLED: SEND, SAME */
 	struct store_certificate winner;
 };
 typedef void (*store_hint_fn)(void *arg, const struct store_hint *hint);

@@ -39,6 +39,7 @@ static const char *const tables[T_COUNT] = {
 	[T_ENROL] = "enrol",
 	[T_PFX] = "pfx",
 	[T_REPEAT] = "repeat",
+	[T_LOST] = "lost",
 };
 
 #define X(name)                                                                                    \
@@ -55,16 +56,16 @@ static cc_err (*const run[STORE_OP_COUNT])(struct store_tx *) = {
 #undef X
 };
 
-/* The mark lets a later run start its clock where this one was; once a second is enough. */
+/* The mark lets a later run start its clock where this one was; once a second is enough.  How old it is
+ * is read, not remembered: the transaction that wrote it may not have been committed. */
 static cc_err mark_clock(struct store_tx *x)
 {
+	uint64_t mark;
 	cc_err err = CC_OK;
 
-	if (x->now - x->s->clock_stored_ms < CLOCK_STORED_EVERY_MS &&
-		x->now >= x->s->clock_stored_ms)
-		return CC_OK;
-	TRY(store_row_put_u64(x, "clock", (uint64_t)x->now));
-	x->s->clock_stored_ms = x->now;
+	TRY(store_row_find_u64(x, "clock", &mark));
+	if (x->now - (int64_t)mark >= CLOCK_STORED_EVERY_MS || x->now < (int64_t)mark)
+		TRY(store_row_put_u64(x, "clock", (uint64_t)x->now));
 out:
 	return err;
 }

@@ -41,6 +41,7 @@ enum store_table {
 	T_ENROL,   /* token id: Enrolment */
 	T_PFX,     /* tenant‖user‖thumbprint: PfxRecord */
 	T_REPEAT,  /* 'k'‖tenant‖idempotency key: RepeatRow; 't'‖until‖tenant‖key */
+	T_LOST, /* 'k'‖tenant‖job id‖connector: Offered; 't'‖until‖the same; 'n'‖tenant‖connector */
 	T_COUNT,
 };
 
@@ -55,7 +56,7 @@ struct store_lmdb {
 	store_fatal_fn fatal;
 	void *fatal_arg;
 	/* committer's thread only: when the rarer parts of sweep are due */
-	int64_t clock_stored_ms, takeovers_due_ms, routes_due_ms, enrolments_due_ms;
+	int64_t takeovers_due_ms, routes_due_ms, enrolments_due_ms;
 	int64_t restored_until_ms; /* 0: it never went back; until then it waits for its connectors */
 };
 
@@ -213,6 +214,18 @@ cc_err store_attempt_finish(struct store_tx *x, const struct store_job_row *j,
 cc_err store_attempt_recall(struct store_tx *x, struct store_job_row *j, cc_view connector,
 	uint32_t epoch, Queue__Attempt **ret) CC_MUST_USE;
 
+enum {
+	STORE_EPOCHS_AHEAD_MAX = 1 << 20, /* a copy is not that old */
+	STORE_EPOCH_MAX = 1 << 30,        /* nor does a job get that many leases */
+	STORE_CLAIMS_MAX = 64,            /* of one job: what its next holder is told of */
+};
+
+/* May a store that went back have lost such a lease of this job?  Only a job that asks a CA is taken back. */
+bool store_epoch_may_be_lost(const Queue__JobHeader *h, uint32_t epoch);
+/* The first epoch after the job's that no attempt has; 0: none is left. */
+cc_err store_epoch_next(
+	struct store_tx *x, const struct store_job_row *j, uint32_t *ret) CC_MUST_USE;
+
 struct store_claim_row {
 	uint32_t epoch;
 	cc_view ca;
@@ -267,6 +280,28 @@ cc_err store_session_end_unlisted(struct store_tx *x, const struct store_session
 cc_err store_restored_waits(struct store_tx *x, cc_view tenant, bool *ret) CC_MUST_USE;
 /* One connector less to wait for: when it was the last of its tenant, there is work again. */
 cc_err store_restored_came(struct store_tx *x, cc_view tenant) CC_MUST_USE;
+/* Ends an offer that stands still. */
+cc_err store_offer_look(
+	struct store_tx *x, const struct store_session *s, Queue__Session *session) CC_MUST_USE;
+
+/* ---- jobs that it lost (store_lmdb_lost.c) --------------------------------------------------------- */
+
+enum store_recalled { /* numbers are stored */
+	STORE_RECALLED_NOT,
+	STORE_RECALLED_RESULT, /* its holder is to send the result that it has */
+	STORE_RECALLED_CLAIM,  /* its holder is to say what became of its claim */
+};
+
+/* Offered, and there is no such job. */
+cc_err store_lost_note(struct store_tx *x, const struct store_session *s,
+	const struct store_offered *item) CC_MUST_USE;
+/* A settlement of a claim of such a job. */
+cc_err store_lost_settle(struct store_tx *x, const struct store_settle_in *in) CC_MUST_USE;
+/* The job is new again: what was offered goes on record, and decides whose it is.  store_job_save follows. */
+cc_err store_lost_take(struct store_tx *x, struct store_job_row *j) CC_MUST_USE;
+/* Its holder is to hear of it, if it was taken so. */
+void store_lost_tell(struct store_tx *x, const struct store_job_row *j);
+cc_err store_lost_sweep(struct store_tx *x, size_t limit, bool *ret_more) CC_MUST_USE;
 
 /* ---- idempotency keys (store_lmdb_repeat.c) ------------------------------------------------------ */
 

@@ -50,6 +50,28 @@ out:
 	return err;
 }
 
+bool store_epoch_may_be_lost(const Queue__JobHeader *h, uint32_t epoch)
+{
+	return h->kind == STORE_ISSUE && epoch > h->epoch &&
+	       epoch - h->epoch <= STORE_EPOCHS_AHEAD_MAX && epoch <= STORE_EPOCH_MAX;
+}
+
+cc_err store_epoch_next(struct store_tx *x, const struct store_job_row *j, uint32_t *ret)
+{
+	uint32_t epoch = j->h->epoch;
+	Queue__Attempt *a = NULL;
+	cc_err err = CC_OK;
+
+	do {
+		epoch++; /* after the last one comes 0 */
+		if (epoch > 0)
+			TRY(store_attempt_find(x, j, epoch, &a));
+	} while (epoch > 0 && a != NULL);
+	*ret = epoch;
+out:
+	return err;
+}
+
 cc_err store_attempt_recall(struct store_tx *x, struct store_job_row *j, cc_view connector,
 	uint32_t epoch, Queue__Attempt **ret)
 {
@@ -368,7 +390,7 @@ cc_err store_lmdb_settle(
 	out->result = STORE_UNKNOWN_ATTEMPT;
 	TRY(store_job_find(x, in->tenant, in->job_id, &j));
 	if (j.h == NULL)
-		return CC_OK;
+		return store_lost_settle(x, in);
 	TRY(store_attempt_find(x, &j, in->epoch, &a));
 	if (a == NULL || !cc_view_equal(store_row_view(a->connector), in->connector))
 		return CC_OK;

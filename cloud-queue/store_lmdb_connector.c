@@ -39,7 +39,9 @@ static cc_err reset_session(struct store_tx *x, cc_view tenant, cc_view id, bool
 	if (old != NULL)
 		fresh.epoch = old->epoch + 1;
 	fresh.closed_ms = x->now;
-	fresh.restored = any_nonce;
+	fresh.any_nonce = any_nonce;
+	/* only a store that went back can have lost what its journal knows */
+	fresh.restored = any_nonce && x->s->restored_until_ms != 0;
 	TRY(store_session_put(x, tenant, id, &fresh));
 out:
 	return err;

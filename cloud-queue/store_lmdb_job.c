@@ -176,6 +176,7 @@ static void let_go(Queue__JobHeader *h)
 	h->held_since_ms = 0;
 	h->park_ref = (ProtobufCBinaryData){0};
 	h->listed = 0;
+	h->recalled = STORE_RECALLED_NOT;
 }
 
 void store_job_to_ready(struct store_tx *x, struct store_job_row *j, int64_t delay_ms)

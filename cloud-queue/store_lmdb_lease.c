@@ -8,7 +8,7 @@
  */
 #include "cloud-queue/store_lmdb.h"
 
-enum { SKIPS_MAX = 1000, CLAIMS_MAX = 64 };
+enum { SKIPS_MAX = 1000 };
 
 /* One turn through the weights; the connector's place in it is kept in its session. */
 static const uint8_t lane_turns[] = {
@@ -250,7 +250,7 @@ static cc_err load_prior(
 
 	TRY(store_claims_of(x, j, 0, &claims, &count));
 	prior = store_mem_get(x->mem, count * sizeof(*prior));
-	for (size_t i = 0; i < count && ret->prior_count < CLAIMS_MAX; i++) {
+	for (size_t i = 0; i < count && ret->prior_count < STORE_CLAIMS_MAX; i++) {
 		const Queue__ClaimRow *r = claims[i].row;
 		if (r->settlement != STORE_UNSETTLED && r->settlement != STORE_IN_DOUBT)
 			continue;
@@ -295,14 +295,15 @@ static size_t size_of(const struct store_leased *l)
 	return size;
 }
 
-static cc_err hand_out(struct merge *m, struct store_job_row *j, struct store_leased *ret)
+static cc_err hand_out(
+	struct merge *m, struct store_job_row *j, uint32_t epoch, struct store_leased *ret)
 {
 	Queue__Attempt attempt = QUEUE__ATTEMPT__INIT;
 	Queue__JobHeader *h = j->h;
 	cc_err err = CC_OK;
 
 	h->state = STORE_LEASED;
-	h->epoch++;
+	h->epoch = epoch;
 	h->deliveries++;
 	h->holder = store_row_borrow(m->in->session.connector);
 	h->lease_until_ms = m->x->now + m->x->config->lease_ms;
@@ -323,6 +324,7 @@ static cc_err take(struct merge *m, const struct head *head, enum taken *ret)
 {
 	struct store_job_row j;
 	struct store_leased *l = &m->jobs[m->leased];
+	uint32_t epoch;
 	cc_err err = CC_OK;
 
 	TRY(store_job_find(m->x, m->in->session.tenant, head->job_id, &j));
@@ -331,12 +333,15 @@ static cc_err take(struct merge *m, const struct head *head, enum taken *ret)
 	*ret = SKIPPED;
 	if (j.h->not_after_ms <= m->x->now || excluded(m, j.h))
 		return CC_OK;
+	TRY(store_epoch_next(m->x, &j, &epoch));
+	if (epoch == 0)
+		return CC_OK;
 	TRY(load_job(m, &j, l));
 	size_t size = size_of(l);
 	*ret = NO_ROOM;
 	if (m->in->max_bytes > 0 && (size > m->in->max_bytes || m->bytes > m->in->max_bytes - size))
 		return CC_OK;
-	TRY(hand_out(m, &j, l));
+	TRY(hand_out(m, &j, epoch, l));
 	m->bytes += size;
 	m->leased++;
 	*ret = TAKEN;

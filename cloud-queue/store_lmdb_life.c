@@ -303,7 +303,6 @@ static cc_err begin(struct store_tx *x, void *arg)
 	TRY(store_row_find_u64(x, "restored_until", &until));
 	TRY(store_row_put_u64(x, "clock", (uint64_t)x->now));
 	x->s->restored_until_ms = (int64_t)until;
-	x->s->clock_stored_ms = x->now;
 out:
 	return err;
 }

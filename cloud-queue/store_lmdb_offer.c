@@ -10,7 +10,7 @@
  */
 #include "cloud-queue/store_lmdb.h"
 
-enum { EPOCHS_AHEAD_MAX = 1 << 20 }; /* a copy is not that old */
+#define IDLE_MS (5 * 60 * 1000) /* an offer without a page for so long has ended */
 
 /* ---- who is waited for --------------------------------------------------------------------------- */
 
@@ -76,41 +76,30 @@ struct offer {
 	const struct store_session *s;
 	const struct store_offered *item;
 	struct store_job_row j;
+	uint32_t epoch; /* of the attempt, as this store numbers it; 0: there is none */
 };
+
+static bool is_mine(const struct offer *o, ProtobufCBinaryData connector)
+{
+	return cc_view_equal(store_row_view(connector), o->s->connector);
+}
 
 /* Who holds it has to know that it is another's. */
 static cc_err take_away(struct offer *o)
 {
 	cc_view holder = store_row_view(o->j.h->holder);
+	bool mine = is_mine(o, o->j.h->holder);
 	cc_err err = CC_OK;
 
 	if (!store_job_held(o->j.h))
 		return CC_OK;
+	if (!mine && o->j.h->state != STORE_LEASED)
+		return store_job_take_over(o->x, &o->j);
 	TRY(store_attempt_finish(
 		o->x, &o->j, o->j.h->state == STORE_LEASED ? END_LOST : END_TAKEN_OVER));
-	if (!cc_view_equal(holder, o->s->connector))
+	if (!mine)
 		TRY(store_job_tell_gone(o->x, &o->j, holder, STORE_LOST));
 	store_job_to_ready(o->x, &o->j, 0);
-out:
-	return err;
-}
-
-/* The offered lease, as this store numbers it: under its own epoch where that is free. */
-static cc_err recall(struct offer *o, bool newest)
-{
-	Queue__JobHeader *h = o->j.h;
-	uint32_t wanted = o->item->epoch;
-	Queue__Attempt *a;
-	cc_err err = CC_OK;
-
-	TRY(store_attempt_find(o->x, &o->j, wanted, &a));
-	if (a != NULL && cc_view_equal(store_row_view(a->connector), o->s->connector) &&
-		(!newest || wanted == h->epoch))
-		return CC_OK;
-	TRY(take_away(o));
-	if (wanted <= h->epoch || wanted - h->epoch > EPOCHS_AHEAD_MAX)
-		wanted = h->epoch + 1;
-	TRY(store_attempt_recall(o->x, &o->j, o->s->connector, wanted, &a));
 out:
 	return err;
 }
@@ -121,30 +110,147 @@ static bool knows_claim(const struct store_offered *item)
 	       item->spki_sha256.size == STORE_DIGEST_SIZE && item->txid.size == 16;
 }
 
+static bool is_claim(const struct store_claim_row *c, const struct store_offered *item)
+{
+	return cc_view_equal(c->ca, item->ca) &&
+	       cc_view_equal(store_row_view(c->row->csr_sha256), item->csr_sha256) &&
+	       cc_view_equal(store_row_view(c->row->spki_sha256), item->spki_sha256) &&
+	       cc_view_equal(store_row_view(c->row->txid), item->txid);
+}
+
+/* The newest lease of this connector that has this claim: an offer that was cut off may have given it a number. */
+static cc_err find_claimed(struct offer *o, uint32_t *ret)
+{
+	struct store_claim_row *claims;
+	Queue__Attempt *a;
+	size_t count;
+	cc_err err = CC_OK;
+
+	*ret = 0;
+	TRY(store_claims_of(o->x, &o->j, 0, &claims, &count));
+	for (size_t i = 0; i < count; i++) {
+		if (!is_claim(&claims[i], o->item))
+			continue;
+		TRY(store_attempt_find(o->x, &o->j, claims[i].epoch, &a));
+		if (a != NULL && is_mine(o, a->connector))
+			*ret = claims[i].epoch;
+	}
+out:
+	return err;
+}
+
+/* The lease that is on record already; for a success only the job's current one will do. */
+static cc_err find_known(struct offer *o, const Queue__Attempt *a, bool newest)
+{
+	uint32_t offered = a != NULL && is_mine(o, a->connector) ? o->item->epoch : 0;
+	uint32_t current = o->j.h->epoch, claimed;
+	cc_err err = CC_OK;
+
+	TRY(find_claimed(o, &claimed));
+	if (!newest)
+		o->epoch = claimed > 0 ? claimed : offered;
+	else if (current > 0 && (offered == current || claimed == current))
+		o->epoch = current;
+out:
+	return err;
+}
+
+/* On record beside the job's current lease, which goes on. */
+static cc_err put_aside(struct offer *o, bool is_free)
+{
+	Queue__Attempt row = QUEUE__ATTEMPT__INIT;
+	uint32_t epoch = o->item->epoch;
+	cc_err err = CC_OK;
+
+	if (!is_free || (epoch > o->j.h->epoch && !store_epoch_may_be_lost(o->j.h, epoch)))
+		TRY(store_epoch_next(o->x, &o->j, &epoch));
+	row.connector = store_row_borrow(o->s->connector);
+	row.run = o->j.h->run;
+	row.leased_ms = o->x->now;
+	row.end = END_LOST;
+	TRY(store_attempt_put(o->x, &o->j, epoch, &row));
+	o->epoch = epoch;
+out:
+	return err;
+}
+
+/* What another one has claimed, only a success takes; what waits for a CA's operator, nobody. */
+static bool stays(const struct offer *o, bool newest)
+{
+	switch (o->j.h->state) {
+	case STORE_PARKED:
+		return !newest || !is_mine(o, o->j.h->holder);
+	case STORE_CLAIMED:
+	case STORE_HELD:
+		return !newest;
+	default:
+		return false;
+	}
+}
+
+/* The offered lease, as this store numbers it: under its own epoch where that is free.  Beyond the last epoch
+ * nothing is taken. */
+static cc_err recall(struct offer *o, bool newest)
+{
+	Queue__JobHeader *h = o->j.h;
+	uint32_t wanted = o->item->epoch;
+	Queue__Attempt *a;
+	cc_err err = CC_OK;
+
+	TRY(store_attempt_find(o->x, &o->j, wanted, &a));
+	TRY(find_known(o, a, newest && !stays(o, newest)));
+	if (o->epoch > 0 || h->epoch >= STORE_EPOCH_MAX)
+		return CC_OK;
+	if (stays(o, newest))
+		return put_aside(o, a == NULL);
+	TRY(take_away(o));
+	if ((a != NULL && !is_mine(o, a->connector)) || !store_epoch_may_be_lost(h, wanted))
+		TRY(store_epoch_next(o->x, &o->j, &wanted));
+	TRY(store_attempt_recall(o->x, &o->j, o->s->connector, wanted, &a));
+	o->epoch = wanted;
+out:
+	return err;
+}
+
+static void tell_full(struct offer *o)
+{
+	struct store_hint hint = {.kind = STORE_HINT_OFFER_CUT,
+		.tenant = o->s->tenant,
+		.job_id = o->item->job_id,
+		.connector = o->s->connector,
+		.text = cc_view_text("the job has too many claims")};
+
+	store_op_hint(o->x->op, &hint);
+}
+
 /* The claim as it was made, if the store has lost it.  One that is settled exactly stays so. */
-static cc_err note_claim(struct offer *o, uint32_t epoch, enum store_settlement outcome)
+static cc_err note_claim(struct offer *o, enum store_settlement outcome)
 {
 	const struct store_offered *item = o->item;
 	struct store_claim claim = {
-		item->job_id, epoch, item->ca, item->csr_sha256, item->spki_sha256, item->txid};
+		item->job_id, o->epoch, item->ca, item->csr_sha256, item->spki_sha256, item->txid};
 	struct store_claim_row *claims, made, *c = NULL;
 	size_t count;
 	cc_err err = CC_OK;
 
 	if (!knows_claim(item))
 		return CC_OK;
-	TRY(store_claims_of(o->x, &o->j, epoch, &claims, &count));
+	TRY(store_claims_of(o->x, &o->j, o->epoch, &claims, &count));
 	for (size_t i = 0; i < count; i++) {
 		if (cc_view_equal(claims[i].ca, item->ca))
 			c = &claims[i];
 	}
-	if (c != NULL &&
-		(outcome == STORE_UNSETTLED || (c->row->settlement != STORE_UNSETTLED &&
-						       c->row->settlement != STORE_IN_DOUBT)))
+	if (c != NULL && (outcome == STORE_UNSETTLED || (uint32_t)outcome == c->row->settlement ||
+				 (c->row->settlement != STORE_UNSETTLED &&
+					 c->row->settlement != STORE_IN_DOUBT)))
+		return CC_OK;
+	if (c == NULL && o->j.h->claims >= STORE_CLAIMS_MAX)
 		return CC_OK;
 	if (c == NULL) {
 		TRY(store_claim_make(o->x, &o->j, &claim, &made));
 		c = &made;
+		if (o->j.h->claims == STORE_CLAIMS_MAX)
+			tell_full(o); /* this one was the last */
 	}
 	TRY(store_claim_settle(o->x, &o->j, c, outcome, item->certificate.sha256));
 out:
@@ -154,30 +260,41 @@ out:
 /* A certificate that nobody got, or may have been made: on record, the job itself goes on as it is. */
 static cc_err note_only(struct offer *o, enum store_settlement outcome)
 {
-	Queue__Attempt *a;
+	uint32_t known;
 	cc_err err = CC_OK;
 
 	if (!knows_claim(o->item))
 		return CC_OK;
+	TRY(find_claimed(o, &known));
+	if (known == 0 && (o->j.h->claims >= STORE_CLAIMS_MAX || o->j.h->epoch >= STORE_EPOCH_MAX))
+		return CC_OK;
+	/* another got it without this claim, and does not know whom to ask */
+	if (known == 0 && o->j.h->state == STORE_LEASED && !is_mine(o, o->j.h->holder))
+		TRY(take_away(o));
 	TRY(recall(o, false));
-	TRY(store_attempt_find(o->x, &o->j, o->item->epoch, &a));
-	bool same = a != NULL && cc_view_equal(store_row_view(a->connector), o->s->connector);
-	TRY(note_claim(o, same ? o->item->epoch : o->j.h->epoch, outcome));
+	if (o->epoch == 0)
+		return CC_OK;
+	TRY(note_claim(o, outcome));
 	TRY(store_job_save(o->x, &o->j));
 out:
 	return err;
 }
 
-/* Done there, not final here: nobody else gets it while its result is on the way. */
+/* Done there, not final here: nobody else gets it while its result is on the way.  Where another waits for a CA's
+ * operator, the result wins when it comes. */
 static cc_err want_result(struct offer *o, struct store_item_verdict *ret)
 {
 	cc_err err = CC_OK;
 
 	TRY(recall(o, true));
-	store_job_to_claimed(o->x, &o->j, o->s);
-	TRY(note_claim(o, o->j.h->epoch, STORE_UNSETTLED));
+	ret->result = STORE_UNKNOWN_JOB;
+	if (o->epoch == 0)
+		return CC_OK;
+	if (o->epoch == o->j.h->epoch)
+		store_job_to_claimed(o->x, &o->j, o->s);
+	TRY(note_claim(o, STORE_UNSETTLED));
 	TRY(store_job_save(o->x, &o->j));
-	ret->epoch = o->j.h->epoch;
+	ret->epoch = o->epoch;
 	ret->result = STORE_SEND;
 out:
 	return err;
@@ -219,14 +336,20 @@ static cc_err offer_one(struct store_tx *x, const struct store_session *s,
 	*ret = (struct store_item_verdict){
 		.job_id = item->job_id, .epoch = item->epoch, .result = STORE_SAME};
 	TRY(store_job_find(x, s->tenant, item->job_id, &o.j));
-	if (o.j.h == NULL)
+	if (o.j.h == NULL) {
 		ret->result = STORE_UNKNOWN_JOB;
-	else if (!item->success)
+		TRY(store_lost_note(x, s, item));
+	} else if (o.j.h->kind != STORE_ISSUE) {
+		return CC_OK; /* is done again */
+	} else if (!item->success) {
 		TRY(note_only(&o, item->settle));
-	else if (store_job_final(o.j.h))
+		if (o.epoch > 0)
+			ret->epoch = o.epoch;
+	} else if (store_job_final(o.j.h)) {
 		TRY(judge_final(&o, ret));
-	else
+	} else {
 		TRY(want_result(&o, ret));
+	}
 out:
 	return err;
 }
@@ -247,6 +370,21 @@ out:
 	return err;
 }
 
+/* A connector that never ends its offer keeps no hold on what it may say of other jobs. */
+cc_err store_offer_look(struct store_tx *x, const struct store_session *s, Queue__Session *session)
+{
+	struct store_hint hint = {.kind = STORE_HINT_OFFER_CUT,
+		.tenant = s->tenant,
+		.connector = s->connector,
+		.text = cc_view_text("it was not finished in time")};
+
+	if (!session->open || !session->resumed || !session->offering ||
+		x->now - session->seen_ms < IDLE_MS)
+		return CC_OK;
+	store_op_hint(x->op, &hint);
+	return end_offer(x, s, session);
+}
+
 cc_err store_lmdb_offer(
 	struct store_tx *x, const struct store_offer_in *in, struct store_offer_out *out)
 {
@@ -264,8 +402,11 @@ cc_err store_lmdb_offer(
 	items = store_mem_get(x->mem, (in->count + 1) * sizeof(*items));
 	for (size_t i = 0; i < in->count; i++)
 		TRY(offer_one(x, &in->session, &in->jobs[i], &items[i]));
+	session->seen_ms = x->now;
 	if (in->last)
 		TRY(end_offer(x, &in->session, session));
+	else
+		TRY(store_session_put(x, in->session.tenant, in->session.connector, session));
 	out->items = items;
 	out->count = in->count;
 	out->result = STORE_OK;

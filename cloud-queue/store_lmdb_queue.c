@@ -152,9 +152,10 @@ static cc_err make_job(
 	TRY(put_facts(x, in, &j));
 	TRY(put_payload(x, in, &j));
 	TRY(put_lists(x, in, &j));
+	TRY(store_lost_take(x, &j));
 	TRY(store_job_save(x, &j));
 	out->result = STORE_NEW;
-	out->state = STORE_READY;
+	out->state = (enum store_state)j.h->state;
 	out->seq = j.h->seq;
 	out->created_ms = x->now;
 	out->not_after_ms = in->not_after_ms;

@@ -190,7 +190,8 @@ out:
 static cc_err recall_attempt(struct store_tx *x, struct store_job_row *j,
 	const struct store_complete_in *in, Queue__Attempt **ret)
 {
-	if (x->s->restored_until_ms == 0 || in->epoch <= j->h->epoch || store_job_final(j->h))
+	if (x->s->restored_until_ms == 0 || in->bundle.size == 0 ||
+		!store_epoch_may_be_lost(j->h, in->epoch) || store_job_final(j->h))
 		return CC_OK;
 	return store_attempt_recall(x, j, in->connector, in->epoch, ret);
 }

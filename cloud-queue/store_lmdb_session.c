@@ -72,7 +72,7 @@ static bool true_owner(const Queue__Session *session, const struct store_session
 {
 	if (session->journal_id.len > 0 && !same(session->journal_id, in->journal_id))
 		return false;
-	if (same(session->nonce, in->nonce) || session->restored)
+	if (same(session->nonce, in->nonce) || session->any_nonce || session->restored)
 		return true;
 	return session->next_nonce.len > 0 && same(session->next_nonce, in->nonce);
 }
@@ -200,11 +200,19 @@ static cc_err recall_claimed(struct store_tx *x, const struct store_session *s,
 	const struct store_held *item, struct store_job_row *j)
 {
 	Queue__Attempt *a;
+	cc_view holder;
 	cc_err err = CC_OK;
 
-	if (!item->claimed || item->settling || j->h == NULL || item->epoch <= j->h->epoch ||
+	if (!item->claimed || item->settling || j->h == NULL ||
+		!store_epoch_may_be_lost(j->h, item->epoch) ||
 		(j->h->state != STORE_READY && j->h->state != STORE_LEASED))
 		return CC_OK;
+	TRY(store_attempt_find(x, j, item->epoch, &a));
+	if (a != NULL && !cc_view_equal(store_row_view(a->connector), s->connector))
+		return CC_OK;
+	holder = store_row_view(j->h->holder);
+	if (j->h->state == STORE_LEASED && !cc_view_equal(holder, s->connector))
+		TRY(store_job_tell_gone(x, j, holder, STORE_LOST));
 	TRY(store_attempt_recall(x, j, s->connector, item->epoch, &a));
 	store_job_to_claimed(x, j, s);
 	if (item->parked)
@@ -276,11 +284,15 @@ static cc_err end_unlisted(struct store_tx *x, const struct store_session *s, cc
 	if (j.h->state == STORE_LEASED) {
 		TRY(requeue_unlisted(x, &j, same_instance));
 		out->requeued++;
+	} else if (j.h->recalled == STORE_RECALLED_RESULT) {
+		j.h->listed = s->epoch; /* it is done there, and so not listed */
+		out->kept++;
 	} else {
 		TRY(hold_unlisted(x, &j));
 		out->in_doubt++;
 	}
 	TRY(store_job_save(x, &j));
+	store_lost_tell(x, &j);
 out:
 	return err;
 }
@@ -295,6 +307,8 @@ static cc_err count_kept(struct store_tx *x, const struct store_session *s, cc_v
 	out->kept++;
 	if (j.h != NULL && j.h->state == STORE_PARKED)
 		out->kept_parked++;
+	if (j.h != NULL)
+		store_lost_tell(x, &j);
 out:
 	return err;
 }
@@ -304,9 +318,9 @@ cc_err store_session_end_unlisted(struct store_tx *x, const struct store_session
 {
 	struct store_dbkey prefix = connector_key(s->tenant, s->connector);
 	/* what a store that went back does not find listed says nothing about crashes */
-	bool same_instance =
-		session->restored || cc_view_equal(store_row_view(session->instance_id),
-					     store_row_view(session->resumed_instance));
+	bool same_instance = session->any_nonce || session->restored ||
+			     cc_view_equal(store_row_view(session->instance_id),
+				     store_row_view(session->resumed_instance));
 	struct store_row *rows;
 	size_t count;
 	cc_err err = CC_OK;
@@ -321,6 +335,7 @@ cc_err store_session_end_unlisted(struct store_tx *x, const struct store_session
 			TRY(end_unlisted(x, s, job_id, same_instance, out));
 	}
 	session->restored = false;
+	session->any_nonce = false;
 	session->resumed_instance = session->instance_id;
 out:
 	return err;
@@ -412,7 +427,8 @@ out:
 	return err;
 }
 
-/* A kill and a cut look the same from here: a connector that lives is back in a moment. */
+/* A kill and a cut look the same from here: a connector that lives is back in a moment.  A job that was given out
+ * before, or is suspected, may have killed its holder: it waits for it, so that the crash is counted. */
 static cc_err shorten_lease(struct store_tx *x, const struct store_session *s, cc_view job_id)
 {
 	int64_t until = x->now + x->config->reconnect_grace_ms;
@@ -421,7 +437,8 @@ static cc_err shorten_lease(struct store_tx *x, const struct store_session *s, c
 
 	TRY(store_job_find(x, s->tenant, job_id, &j));
 	ENSURE(j.h != NULL, cc_fail(CC_CORRUPT, "store: a held job that is not there"));
-	if (j.h->state != STORE_LEASED || j.h->crash_suspect > 0 || j.h->lease_until_ms <= until)
+	if (j.h->state != STORE_LEASED || j.h->deliveries > 1 || j.h->crash_suspect > 0 ||
+		j.h->lease_until_ms <= until)
 		return CC_OK;
 	j.h->lease_until_ms = until;
 	TRY(store_job_save(x, &j));

@@ -128,7 +128,7 @@ out:
 	return err;
 }
 
-/* ---- takeovers from connectors that went away --------------------------------------------------- */
+/* ---- takeovers from connectors that went away, offers that stand still --------------------------------------------------- */
 
 static cc_err take_claimed(struct store_tx *x, cc_view tenant, cc_view connector, size_t limit,
 	bool *ret_all, struct store_sweep_out *out)
@@ -174,11 +174,13 @@ static cc_err take_over(struct store_tx *x, size_t limit, struct store_sweep_out
 		cc_view rest = rows[i].key, tenant, connector;
 		Queue__Session *session;
 		TRY(store_row_unpack(x, &queue__session__descriptor, rows[i].value, &session));
+		TRY(store_key_take_name(&rest, &tenant));
+		TRY(store_key_take_name(&rest, &connector));
+		struct store_session s = {tenant, connector, session->epoch};
+		TRY(store_offer_look(x, &s, session));
 		if (session->open || session->taken_over || session->closed_ms == 0 ||
 			x->now - session->closed_ms < x->config->takeover_after_ms)
 			continue;
-		TRY(store_key_take_name(&rest, &tenant));
-		TRY(store_key_take_name(&rest, &connector));
 		TRY(take_claimed(x, tenant, connector, limit, &complete, out));
 		session->taken_over = complete;
 		TRY(store_session_put(x, tenant, connector, session));
@@ -232,6 +234,9 @@ cc_err store_lmdb_sweep(
 	TRY(store_route_watch(x));
 	TRY(drop_enrolments(x));
 	TRY(store_repeat_sweep(x, limit, &more));
+	out->more |= more;
+	more = false;
+	TRY(store_lost_sweep(x, limit, &more));
 	out->more |= more;
 out:
 	return err;

@@ -71,7 +71,10 @@ struct store_offered {
 /* A page of what a connector finished, for a store that went back in time (rule 15).  What the store
  * knows otherwise is put right in the same transaction, so that no such certificate is without its
  * record: a success whose job is not final makes that job this connector's (CLAIMED) until its result
- * has come.  At `last` the session gets work like any other. */
+ * has come; who had claimed it is taken over, and only what another has PARKED stays so until then.  Only
+ * issuing jobs are meant.  What is offered of a job that the store does not know is remembered, and does the same when
+ * that job is enqueued (STORE_HINT_RECALLED).  At `last`, or when
+ * it stands still (sweep), the session gets work like any other. */
 struct store_offer_in {
 	struct store_session session;
 	const struct store_offered *jobs;
@@ -81,8 +84,8 @@ struct store_offer_in {
 struct store_offer_out { /* OK, SUPERSEDED, NOT_RESUMED, INVALID (nothing is to be offered) */
 	cc_err err;
 	enum store_result result;
-	/* SAME, SEND (epoch: the one to send it under), UNKNOWN_JOB, ALREADY_DONE(w), ALREADY_DEAD,
-	 * CANCELLED */
+	/* SAME (epoch: the one that its claim has), SEND (epoch: the one to send it under), UNKNOWN_JOB,
+	 * ALREADY_DONE(w), ALREADY_DEAD, CANCELLED */
 	const struct store_item_verdict *items;
 	size_t count;
 };
@@ -104,15 +107,15 @@ STORE_PLAIN_OUT(set_capabilities); /* OK, SUPERSEDED */
 STORE_OP(set_capabilities);
 
 /* The connection is gone.  What was claimed stays its holder's; what was only leased does so for the
- * time of a reconnect, and then goes to another.  A job that is suspected of crashing its holders keeps
- * its whole lease, so that the holder comes back and the crash is counted. */
+ * time of a reconnect, and then goes to another.  A job that was given out before, or is suspected of
+ * crashing its holders, keeps its whole lease, so that the holder comes back and the crash is counted. */
 struct store_session_close_in {
 	struct store_session session;
 };
 STORE_PLAIN_OUT(session_close); /* OK, SUPERSEDED */
 STORE_OP(session_close);
 
-struct store_prior { /* a claim of an earlier holder that is not settled NOT_ISSUED */
+struct store_prior { /* a claim of an earlier lease that is UNSETTLED or IN_DOUBT */
 	cc_view ca, csr_sha256, spki_sha256, txid;
 };
 struct store_leased {
@@ -217,7 +220,8 @@ struct store_complete_out {
 	/* SUCCESS: STORED, DUPLICATE_SAME, ALREADY_DONE(w), ALREADY_DEAD, CANCELLED, UNKNOWN_JOB,
 	 * UNKNOWN_ATTEMPT.  FAILURE: the same but UNKNOWN_ATTEMPT, and STALE_EPOCH, INVALID.  TOO_LARGE.
 	 * SUPERSEDED: not the certificate of the current enrolment.  A store that ever went back in time
-	 * takes a SUCCESS of an epoch later than those it knows: it lost the lease, not the connector. */
+	 * takes a SUCCESS of an issuing job, with its bundle, of an epoch later than those it knows: it lost
+	 * the lease, not the connector. */
 	cc_err err;
 	enum store_result result;
 	struct store_certificate winner; /* ALREADY_DONE */

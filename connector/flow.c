@@ -214,6 +214,8 @@ static void on_ready(void *arg)
 	if (session_wants_offer(f->session))
 		flow_offer_begin(f);
 	jobs_each(f->jobs, kick, f);
+	flow_offer_go(
+		f); /* held results, which are none on their way, have their timers only now */
 	flow_soon(f);
 }
 

@@ -13,9 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What the queue takes of a certificate's id: a longer one would end every session in which it is sent. */
-enum { ISSUER_MAX = 1024, SERIAL_MAX = 32 };
-
 static const int64_t header_keep_ms = INT64_C(7) * 86400 * 1000;
 
 /* ---- results ---- */
@@ -234,6 +231,19 @@ void flow_orphan(struct flow *f, struct job *job, const Certq__CertificateId *wi
 	flow_commit_step(f, job, c);
 }
 
+void flow_put_question(struct journal_change *c, struct job *job)
+{
+	Certq__Result r = CERTQ__RESULT__INIT;
+	job->success = false;
+	r.code = codec_text(job->code[0] != '\0' ? job->code : FLOW_CLAIM_LOST);
+	r.event = EV_PKCS_ISSUED_FAILURE;
+	r.retryable = true;
+	r.settle = CERTQ__SETTLEMENT__SETTLE_IN_DOUBT;
+	pack_result(job, &r, NULL);
+	flow_put_record(c, job);
+	journal_change_blob(c, job_id_view(job), JOURNAL_RESULT, cc_blob_view(&job->result));
+}
+
 /* ---- over ---- */
 
 static void on_ended(struct flow *f, struct job *job, cc_err err)
@@ -308,6 +318,7 @@ void flow_end(struct flow *f, struct job *job, const char *outcome)
 	done.txid = codec_bytes(cc_view_of(job->txid, sizeof job->txid));
 	done.csr_sha256 = codec_bytes(cc_view_of(job->csr_sha256, sizeof job->csr_sha256));
 	done.spki_sha256 = codec_bytes(cc_view_of(job->spki_sha256, sizeof job->spki_sha256));
+	done.body_sha256 = codec_bytes(cc_blob_view(&job->body_sha256));
 	done.correlation_id = codec_text(job->correlation);
 	done.not_after_s = job->not_after_s;
 	done.time_ms = clock_realtime_ms();
@@ -334,18 +345,18 @@ static cc_err set_leaf(X509 *cert, cc_view der, struct job *job)
 	const unsigned char *content = NULL;
 	cc_err err = CC_OK;
 	ENSURE(issuer_size > 0, cc_fail_openssl("a certificate's issuer"));
-	ENSURE(issuer_size <= ISSUER_MAX,
+	ENSURE(issuer_size <= FLOW_ISSUER_MAX,
 		cc_fail(CC_TOO_LARGE,
 			"the issuer of the CA's certificate has %d bytes, %d are allowed",
-			issuer_size, ISSUER_MAX));
+			issuer_size, FLOW_ISSUER_MAX));
 	/* the content octets as they are in the DER, a leading zero included */
 	copy = ASN1_INTEGER_dup(serial);
 	number_size = copy == NULL ? -1 : i2d_ASN1_INTEGER(copy, NULL);
 	ENSURE(number_size > 2, cc_fail_openssl("a certificate's serial number"));
-	ENSURE(number_size <= 2 + SERIAL_MAX,
+	ENSURE(number_size <= 2 + FLOW_SERIAL_MAX,
 		cc_fail(CC_TOO_LARGE,
 			"the serial number of the CA's certificate has %d bytes, %d are allowed",
-			number_size - 2, SERIAL_MAX));
+			number_size - 2, FLOW_SERIAL_MAX));
 	number = cc_alloc((size_t)number_size);
 	at = number;
 	i2d_ASN1_INTEGER(copy, &at);

@@ -105,6 +105,9 @@ cc_err flow_load(struct flow *f, struct job *job, enum journal_part part, cc_blo
 
 /* ---- ends ---- */
 
+/* What the queue takes of a certificate's id: a longer one would end every session in which it is sent. */
+enum { FLOW_ISSUER_MAX = 1024, FLOW_SERIAL_MAX = 32 };
+
 struct flow_failure {
 	cc_view code; /* stable, as producers see it */
 	uint32_t event;
@@ -138,6 +141,8 @@ void flow_end_in_doubt(struct flow *f, struct job *job);
 void flow_set_winner(struct flow *f, struct job *job, const Certq__CertificateId *winner);
 /* A certificate that the queue has no use for. */
 void flow_orphan(struct flow *f, struct job *job, const Certq__CertificateId *winner);
+/* A FAILURE of the claim's epoch, for want of a result by which the queue can be asked about the job. */
+void flow_put_question(struct journal_change *c, struct job *job);
 /* Over: header into `done`, out of the table. */
 void flow_end(struct flow *f, struct job *job, const char *outcome);
 /* A CA may have made a certificate that nobody can tell of. */
@@ -192,11 +197,9 @@ void flow_take_risk_told(
 	struct flow *f, struct job *job, Certq__SettleVerdict verdict); /* step_submit.c */
 void flow_take_parked(struct flow *f, struct job *job);                 /* step_pending.c */
 void flow_take_orphan_ack(
-	struct flow *f, struct job *job, const Certq__ResultAck *ack); /* step_orphan.c */
-void flow_take_orphan_verdict(
-	struct flow *f, struct job *job, const struct session_verdict *v); /* step_orphan.c */
-void flow_take_nack_ack(struct flow *f, const Certq__NackAck *ack);        /* step_simple.c */
-void flow_take_result_ack(struct flow *f, const Certq__ResultAck *ack);    /* result_ack.c */
+	struct flow *f, struct job *job, const Certq__ResultAck *ack);  /* step_orphan.c */
+void flow_take_nack_ack(struct flow *f, const Certq__NackAck *ack);     /* step_simple.c */
+void flow_take_result_ack(struct flow *f, const Certq__ResultAck *ack); /* result_ack.c */
 /* Not too many are under way, those of orphans counted (step_send.c). */
 bool flow_has_room_for_result(struct flow *f);
 /* A result that the queue does not know: waits for another generation of its store, as long as it may. */
@@ -208,6 +211,16 @@ void flow_offer_begin(struct flow *f);
 void flow_offer_go(struct flow *f);
 void flow_offer_end(struct flow *f); /* the session is gone: the next one begins anew */
 bool flow_take_offer_ack(struct flow *f, const Certq__OfferAck *ack);
+/* flow_recall.c: a job that is done, whose result the store has lost: RESULT, under the store's epoch. */
+cc_err flow_send_again(
+	struct flow *f, cc_view id, const Journal__DoneJob *done, uint32_t epoch) CC_MUST_USE;
+/* A claim of ours, the present one or an earlier one, that the store has under another epoch. */
+cc_err flow_renumber(struct flow *f, cc_view id, uint32_t was, uint32_t epoch) CC_MUST_USE;
+/* Jobs that the store did not know are submitted again. */
+void flow_take_recalls(struct flow *f, const Certq__OfferAck *ack);
+/* A result that was stored once, sent again, is none for the job that the queue has now: FAILURE in its place, the
+ * claim IN_DOUBT. */
+void flow_fail_stored(struct flow *f, struct job *job, const char *code);
 
 /* An answer of the keyvault other than OK, about a job that has no claim yet. */
 void flow_take_refusal(

@@ -4,13 +4,14 @@
  * The jobs that are done are read from the journal in pages, a slice a turn of the loop; the next page goes
  * out when the last one is answered, what the answer changed is on disk, and not too many results are on
  * their way.  Offered is what the store must not be without: the claims that are open here, a success, and
- * a certificate or a doubt that nobody got.  A result that the store has lost is sent again (RESULT), for one that is not kept any more
- * RESULT_EXPIRED; nothing is issued or revoked.  The generation is recorded as offered at the end, so that
+ * a certificate or a doubt that nobody got.  A result that the store has lost is sent again (flow_recall.c);
+ * nothing is issued or revoked.  The generation is recorded as offered at the end, so that
  * an offer that was cut off begins anew.
  */
 #include "connector/flow_int.h"
 
 #include "base/clock.h"
+#include "proto/job.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,23 +19,30 @@ enum {
 	PAGE = 128,
 	LOOK_AT = 1000,     /* entries of the journal in one turn */
 	RESULTS_OPEN = 256, /* that were opened again and are not answered yet */
+	DIGEST_SIZE = 32,
 };
 
 struct row {
 	uint8_t id[JOB_ID_SIZE];
 	Journal__DoneJob *done;
 	Certq__Settlement settle; /* UNSPECIFIED: a success, or open */
-	bool open;                /* it is not done: its claim only is told */
+	bool open;                /* it is not done: a claim of it only is told */
+};
+
+struct open_claim {
+	uint8_t id[JOB_ID_SIZE];
+	uint32_t epoch; /* the job's, or of an earlier claim */
 };
 
 struct flow_offer {
 	struct loop_timer *turn;
-	uint8_t (*open)[JOB_ID_SIZE]; /* jobs whose claims are open */
+	struct open_claim *open;
 	size_t open_count, open_at;
 	struct journal_place place;
 	struct row rows[PAGE];
 	size_t count;
-	bool sent, last; /* the page was sent; it is the last */
+	size_t most, page; /* rows that a message has room for; that the present one has */
+	bool sent, last;   /* the page was sent; it is the last */
 	uint64_t offered, lost, unknown, other;
 };
 
@@ -43,11 +51,12 @@ static void on_turn(void *arg)
 	flow_offer_go(arg);
 }
 
-/* A CA was, or may have been, asked; an INTENT is claimed again by itself. */
+/* A CA was, or may have been, asked; another INTENT is claimed again by itself. */
 static bool has_open_claim(const struct job *job)
 {
 	return job->durable && job->nack.reason == 0 &&
-	       (flow_is(job, JOURNAL__JOB_STATE__STATE_CLAIMED) ||
+	       ((flow_is(job, JOURNAL__JOB_STATE__STATE_INTENT) && job->doubtful) ||
+		       flow_is(job, JOURNAL__JOB_STATE__STATE_CLAIMED) ||
 		       flow_is(job, JOURNAL__JOB_STATE__STATE_PENDING) ||
 		       flow_is(job, JOURNAL__JOB_STATE__STATE_ISSUED) ||
 		       flow_is(job, JOURNAL__JOB_STATE__STATE_RESULT) ||
@@ -56,11 +65,32 @@ static bool has_open_claim(const struct job *job)
 		       flow_is(job, JOURNAL__JOB_STATE__STATE_ORPHAN));
 }
 
+/* Without a list it is only counted. */
+static void note_claim(struct flow_offer *o, const struct job *job, uint32_t epoch)
+{
+	if (o->open != NULL) {
+		memcpy(o->open[o->open_count].id, job->id, JOB_ID_SIZE);
+		o->open[o->open_count].epoch = epoch;
+	}
+	o->open_count++;
+}
+
+/* One that has made nothing the store may forget. */
+static bool is_open(const struct job_claim *claim)
+{
+	return claim->outcome == CERTQ__SETTLEMENT__SETTLE_UNSPECIFIED ||
+	       claim->outcome == CERTQ__SETTLEMENT__SETTLE_IN_DOUBT;
+}
+
 static void note_open(void *arg, struct job *job)
 {
 	struct flow_offer *o = arg;
 	if (has_open_claim(job))
-		memcpy(o->open[o->open_count++], job->id, JOB_ID_SIZE);
+		note_claim(o, job, job->epoch);
+	for (size_t i = 0; i < job->earlier_count; i++) {
+		if (is_open(&job->earlier[i]))
+			note_claim(o, job, job->earlier[i].epoch);
+	}
 }
 
 void flow_offer_begin(struct flow *f)
@@ -69,16 +99,20 @@ void flow_offer_begin(struct flow *f)
 	flow_offer_end(f);
 	f->offer = o;
 	o->turn = loop_timer_new(f->loop, on_turn, f);
-	o->open = cc_alloc((jobs_count(f->jobs) + 1) * sizeof *o->open);
+	o->most = PAGE;
+	jobs_each(f->jobs, note_open, o);
+	o->open = cc_alloc((o->open_count + 1) * sizeof *o->open);
+	o->open_count = 0;
 	jobs_each(f->jobs, note_open, o);
 	flow_offer_go(f);
 }
 
-static void clear_page(struct flow_offer *o)
+static void drop_rows(struct flow_offer *o, size_t count)
 {
-	for (size_t i = 0; i < o->count; i++)
+	for (size_t i = 0; i < count; i++)
 		codec_free(o->rows[i].done);
-	o->count = 0;
+	o->count -= count;
+	memmove(o->rows, o->rows + count, o->count * sizeof o->rows[0]);
 	o->sent = false;
 }
 
@@ -86,7 +120,7 @@ void flow_offer_end(struct flow *f)
 {
 	if (f->offer == NULL)
 		return;
-	clear_page(f->offer);
+	drop_rows(f->offer, f->offer->count);
 	loop_timer_free(f->offer->turn);
 	free(f->offer->open);
 	free(f->offer);
@@ -94,6 +128,13 @@ void flow_offer_end(struct flow *f)
 }
 
 /* ---- a page ---- */
+
+/* An earlier release took certificates that the queue refuses: no such result was ever stored there. */
+static bool is_tellable(const Journal__DoneJob *done)
+{
+	return done->cert_sha256.len == DIGEST_SIZE && done->issuer.len <= FLOW_ISSUER_MAX &&
+	       done->serial.len <= FLOW_SERIAL_MAX;
+}
 
 /* False: no certificate is behind it, and the store is free to have the job done again. */
 static bool is_worth_it(const Journal__DoneJob *done, Certq__Settlement *ret)
@@ -108,7 +149,7 @@ static bool is_worth_it(const Journal__DoneJob *done, Certq__Settlement *ret)
 	};
 	*ret = CERTQ__SETTLEMENT__SETTLE_UNSPECIFIED;
 	if (done->state == JOURNAL__JOB_STATE__STATE_DONE)
-		return done->cert_sha256.len > 0;
+		return is_tellable(done);
 	for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {
 		if (text_equal(codec_view(done->outcome), ends[i].outcome))
 			*ret = ends[i].settle;
@@ -131,25 +172,19 @@ static bool take_row(void *arg, cc_view job_id, Journal__DoneJob *done)
 	return ++o->count < PAGE;
 }
 
-static cc_err take_open(struct flow_offer *o, const struct job *job)
+static cc_err add_row(struct flow_offer *o, const struct job *job, Journal__DoneJob *claim,
+	Certq__Settlement settle)
 {
 	struct row *row = &o->rows[o->count];
-	Journal__DoneJob done = JOURNAL__DONE_JOB__INIT;
 	cc_blob packed = CC_BLOB_NONE;
 	cc_err err = CC_OK;
-	done.epoch = job->epoch;
-	done.ca = codec_bytes(job_ca(job));
-	done.cert_sha256 = codec_bytes(cc_blob_view(&job->certificate.sha256));
-	done.issuer = codec_bytes(cc_blob_view(&job->certificate.issuer));
-	done.serial = codec_bytes(cc_blob_view(&job->certificate.serial));
-	done.txid = codec_bytes(cc_view_of(job->txid, sizeof job->txid));
-	done.csr_sha256 = codec_bytes(cc_view_of(job->csr_sha256, sizeof job->csr_sha256));
-	done.spki_sha256 = codec_bytes(cc_view_of(job->spki_sha256, sizeof job->spki_sha256));
-	packed = codec_pack(&done);
+	claim->csr_sha256 = codec_bytes(cc_view_of(job->csr_sha256, sizeof job->csr_sha256));
+	claim->spki_sha256 = codec_bytes(cc_view_of(job->spki_sha256, sizeof job->spki_sha256));
+	packed = codec_pack(claim);
 	TRY(codec_decode(&journal__done_job__descriptor, cc_blob_view(&packed), WIRE_MESSAGE_MAX,
 		&row->done));
 	memcpy(row->id, job->id, JOB_ID_SIZE);
-	row->settle = CERTQ__SETTLEMENT__SETTLE_UNSPECIFIED;
+	row->settle = settle;
 	row->open = true;
 	o->count++;
 out:
@@ -157,16 +192,52 @@ out:
 	return err;
 }
 
+static cc_err take_present(struct flow_offer *o, const struct job *job)
+{
+	Journal__DoneJob claim = JOURNAL__DONE_JOB__INIT;
+	claim.epoch = job->epoch;
+	claim.ca = codec_bytes(job_ca(job));
+	claim.txid = codec_bytes(cc_view_of(job->txid, sizeof job->txid));
+	claim.cert_sha256 = codec_bytes(cc_blob_view(&job->certificate.sha256));
+	claim.issuer = codec_bytes(cc_blob_view(&job->certificate.issuer));
+	claim.serial = codec_bytes(cc_blob_view(&job->certificate.serial));
+	return add_row(o, job, &claim, CERTQ__SETTLEMENT__SETTLE_UNSPECIFIED);
+}
+
+static cc_err take_earlier(
+	const struct flow *f, const struct job *job, const struct job_claim *earlier)
+{
+	Journal__DoneJob claim = JOURNAL__DONE_JOB__INIT;
+	uint8_t txid[sizeof job->txid];
+	job_txid(cc_view_text(f->tenant), job_id_view(job), cc_view_text(earlier->ca),
+		cc_view_of(job->csr_sha256, sizeof job->csr_sha256), txid);
+	claim.epoch = earlier->epoch;
+	claim.ca = codec_text(earlier->ca);
+	claim.txid = codec_bytes(cc_view_of(txid, sizeof txid));
+	return add_row(f->offer, job, &claim, earlier->outcome);
+}
+
+/* It may have moved on since the list was made. */
+static cc_err take_open(struct flow *f, const struct open_claim *open)
+{
+	const struct job *job = jobs_find(f->jobs, cc_view_of(open->id, JOB_ID_SIZE));
+	if (job == NULL)
+		return CC_OK;
+	if (job->epoch == open->epoch)
+		return has_open_claim(job) ? take_present(f->offer, job) : CC_OK;
+	for (size_t i = 0; i < job->earlier_count; i++) {
+		if (job->earlier[i].epoch == open->epoch && is_open(&job->earlier[i]))
+			return take_earlier(f, job, &job->earlier[i]);
+	}
+	return CC_OK;
+}
+
 static cc_err take_opens(struct flow *f)
 {
 	struct flow_offer *o = f->offer;
 	cc_err err = CC_OK;
-	while (o->open_at < o->open_count && o->count < PAGE) {
-		const struct job *job =
-			jobs_find(f->jobs, cc_view_of(o->open[o->open_at++], JOB_ID_SIZE));
-		if (job != NULL && has_open_claim(job))
-			TRY(take_open(o, job));
-	}
+	while (o->open_at < o->open_count && o->count < PAGE)
+		TRY(take_open(f, &o->open[o->open_at++]));
 out:
 	return err;
 }
@@ -183,7 +254,7 @@ static void fill(const struct row *row, Certq__OfferedJob *to, Certq__Certificat
 	to->csr_sha256 = done->csr_sha256;
 	to->spki_sha256 = done->spki_sha256;
 	to->txid = done->txid;
-	if (done->cert_sha256.len == 0)
+	if (!is_tellable(done))
 		return;
 	certq__certificate_id__init(certificate);
 	certificate->cert_sha256 = done->cert_sha256;
@@ -192,22 +263,40 @@ static void fill(const struct row *row, Certq__OfferedJob *to, Certq__Certificat
 	to->certificate = certificate;
 }
 
-static void send_page(struct flow *f)
+static bool send_rows(struct flow *f, size_t count)
 {
 	struct flow_offer *o = f->offer;
 	Certq__Offer m = CERTQ__OFFER__INIT;
 	Certq__OfferedJob items[PAGE], *list[PAGE];
 	Certq__CertificateId certificates[PAGE];
-	for (size_t i = 0; i < o->count; i++) {
+	for (size_t i = 0; i < count; i++) {
 		fill(&o->rows[i], &items[i], &certificates[i]);
 		list[i] = &items[i];
 	}
-	m.n_jobs = o->count;
+	m.n_jobs = count;
 	m.jobs = list;
-	m.last = o->last = o->place.over && o->count == 0;
-	o->offered += o->count;
+	m.last = o->last;
+	return session_send_offer(f->session, &m);
+}
+
+/* Fewer at a time where the queue takes no such message; what does not fit alone is left out. */
+static void send_page(struct flow *f)
+{
+	struct flow_offer *o = f->offer;
+	o->last = o->place.over && o->count == 0;
+	o->page = o->count < o->most ? o->count : o->most;
+	while (!send_rows(f, o->page)) {
+		if (!session_can_send(f->session))
+			return; /* the next session begins anew */
+		if (o->page <= 1) {
+			drop_rows(o, o->page);
+			loop_timer_set(o->turn, 0);
+			return;
+		}
+		o->most = o->page /= 2;
+	}
+	o->offered += o->page;
 	o->sent = true;
-	session_send_offer(f->session, &m);
 }
 
 /* One that waits for its time was answered: it may wait long. */
@@ -238,107 +327,6 @@ void flow_offer_go(struct flow *f)
 		loop_timer_set(o->turn, 0);
 }
 
-/* ---- a result that the store has lost ---- */
-
-static cc_view fixed(ProtobufCBinaryData bytes, size_t size)
-{
-	static const uint8_t none[32];
-	return bytes.len == size ? codec_view(bytes) : cc_view_of(none, size);
-}
-
-/* The exact bytes, under the epoch that the store has for it now. */
-static cc_err keep_bytes(struct flow *f, struct journal_change *c, cc_view id, uint32_t epoch)
-{
-	Certq__Result *result = NULL;
-	cc_blob bytes = CC_BLOB_NONE, packed = CC_BLOB_NONE;
-	cc_err err = CC_OK;
-	TRY(journal_get_blob(f->journal, id, JOURNAL_RESULT, &bytes));
-	TRY(codec_decode(
-		&certq__result__descriptor, cc_blob_view(&bytes), WIRE_MESSAGE_MAX, &result));
-	if (result->epoch != epoch) {
-		result->epoch = epoch;
-		packed = codec_pack(result);
-		journal_change_blob(c, id, JOURNAL_RESULT, cc_blob_view(&packed));
-	}
-out:
-	cc_blob_free(&bytes);
-	cc_blob_free(&packed);
-	codec_free(result);
-	return err;
-}
-
-static void put_expired(struct journal_change *c, cc_view id, Journal__OpenJob *r)
-{
-	Certq__Result result = CERTQ__RESULT__INIT;
-	Certq__CertificateId certificate = CERTQ__CERTIFICATE_ID__INIT;
-	cc_blob packed = CC_BLOB_NONE;
-	r->success = false;
-	r->code = codec_text("result_expired");
-	certificate.cert_sha256 = r->cert_sha256;
-	certificate.issuer = r->issuer;
-	certificate.serial = r->serial;
-	result.job_id = codec_bytes(id);
-	result.epoch = r->epoch;
-	result.code = r->code;
-	result.certificate = &certificate;
-	result.settle = CERTQ__SETTLEMENT__SETTLE_IN_DOUBT;
-	packed = codec_pack(&result);
-	journal_change_blob(c, id, JOURNAL_RESULT, cc_blob_view(&packed));
-	cc_blob_free(&packed);
-}
-
-static void fill_record(const Journal__DoneJob *done, uint32_t epoch, Journal__OpenJob *r)
-{
-	journal__open_job__init(r);
-	r->state = JOURNAL__JOB_STATE__STATE_RESULT;
-	r->kind = done->kind;
-	r->epoch = epoch;
-	r->run = done->run;
-	r->ca = text_is_name(codec_view(done->ca)) ? done->ca : codec_text("unknown");
-	r->txid = codec_bytes(fixed(done->txid, 16));
-	r->csr_sha256 = codec_bytes(fixed(done->csr_sha256, 32));
-	r->spki_sha256 = codec_bytes(fixed(done->spki_sha256, 32));
-	r->created_ms = done->time_ms;
-	r->correlation_id = done->correlation_id;
-	r->cert_sha256 = done->cert_sha256;
-	r->issuer = done->issuer;
-	r->serial = done->serial;
-	r->success = true;
-	r->stored = true;
-	r->not_after_s = done->not_after_s;
-	r->hold_until_ms = clock_realtime_ms() + FLOW_HOLD_MS;
-	r->n_cas = 1;
-	r->cas = &r->ca;
-}
-
-static cc_err send_again(struct flow *f, const struct row *row, uint32_t epoch)
-{
-	cc_view id = cc_view_of(row->id, JOB_ID_SIZE);
-	struct journal_change *c = NULL;
-	struct job *job = NULL;
-	Journal__OpenJob record;
-	cc_err err = CC_OK;
-	if (jobs_find(f->jobs, id) != NULL)
-		return CC_OK; /* it is open again, and speaks for itself */
-	c = flow_change(f);
-	fill_record(row->done, epoch, &record);
-	err = keep_bytes(f, c, id, epoch);
-	if (err == CC_NOT_FOUND || err == CC_MALFORMED)
-		put_expired(c, id, &record);
-	else
-		TRY(err);
-	err = CC_OK;
-	job = jobs_add(f->jobs, id);
-	TRY(job_from_record(job, &record));
-	flow_set_state(f, job, JOURNAL__JOB_STATE__STATE_RESULT);
-	journal_change_reopen(c, id, &record);
-	flow_commit_step(f, job, c);
-	c = NULL;
-out:
-	journal_change_free(c);
-	return err;
-}
-
 /* ---- the answers ---- */
 
 /* Another certificate stands in its place, or none can: ours was delivered once and is not touched. */
@@ -362,12 +350,16 @@ static cc_err take_answer(struct flow *f, const struct row *row, const Certq__Of
 {
 	struct flow_offer *o = f->offer;
 	if (row->open) /* its own state says what is next */
-		return CC_OK;
+		return a->verdict == CERTQ__OFFER_VERDICT__OFFER_SAME
+			       ? flow_renumber(f, cc_view_of(row->id, JOB_ID_SIZE),
+					 row->done->epoch, a->epoch)
+			       : CC_OK;
 	switch (a->verdict) {
 	case CERTQ__OFFER_VERDICT__OFFER_SEND:
 		o->lost++;
 		return row->settle == CERTQ__SETTLEMENT__SETTLE_UNSPECIFIED
-			       ? send_again(f, row, a->epoch)
+			       ? flow_send_again(
+					 f, cc_view_of(row->id, JOB_ID_SIZE), row->done, a->epoch)
 			       : CC_OK;
 	case CERTQ__OFFER_VERDICT__OFFER_UNKNOWN_JOB:
 		o->unknown++;
@@ -396,7 +388,7 @@ static void take_page(struct flow *f, const Certq__OfferAck *ack)
 	cc_err err = CC_OK;
 	for (size_t i = 0; i < ack->n_answers && err == CC_OK; i++)
 		err = take_answer(f, &f->offer->rows[i], ack->answers[i], holds);
-	clear_page(f->offer);
+	drop_rows(f->offer, f->offer->page);
 	if (journal_change_is_empty(holds))
 		journal_change_free(holds);
 	else
@@ -430,7 +422,7 @@ static void on_offered(void *arg, cc_err err)
 
 static bool fits(const struct flow_offer *o, const Certq__OfferAck *ack)
 {
-	if (o == NULL || !o->sent || ack->n_answers != o->count || ack->last != o->last)
+	if (o == NULL || !o->sent || ack->n_answers != o->page || ack->last != o->last)
 		return false;
 	for (size_t i = 0; i < ack->n_answers; i++) {
 		if (!cc_view_equal(codec_view(ack->answers[i]->job_id),
@@ -442,6 +434,10 @@ static bool fits(const struct flow_offer *o, const Certq__OfferAck *ack)
 
 bool flow_take_offer_ack(struct flow *f, const Certq__OfferAck *ack)
 {
+	if (ack->recall) {
+		flow_take_recalls(f, ack);
+		return true;
+	}
 	if (!fits(f->offer, ack))
 		return false;
 	if (ack->last) {

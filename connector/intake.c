@@ -5,6 +5,7 @@
 #include "connector/flow_int.h"
 
 #include "base/clock.h"
+#include "base/hash.h"
 #include "connector/steps.h"
 #include "proto/job.h"
 #include <stdlib.h>
@@ -97,6 +98,23 @@ static void answer_expired(struct flow *f, struct job *job)
 	flow_fail(f, job, &why);
 }
 
+/* The store that went back has lost ours, and has taken another one.  A record of an earlier release does not
+ * tell. */
+static bool is_other(const Journal__DoneJob *done, const Certq__Job *delivery)
+{
+	uint8_t digest[SHA256_SIZE];
+	hash_sha256(codec_view(delivery->job->body), digest);
+	return done->body_sha256.len > 0 &&
+	       !cc_view_equal(codec_view(done->body_sha256), cc_view_of(digest, sizeof digest));
+}
+
+static void answer_other(struct flow *f, struct job *job)
+{
+	struct flow_failure why = {.code = cc_view_text("idempotency_conflict"),
+		.detail = cc_view_text("another document was done here under the job's id")};
+	flow_fail(f, job, &why);
+}
+
 /* The same bundle under the epoch of today; never a new issue. */
 static void answer_again(struct flow *f, struct job *job, const Journal__DoneJob *done)
 {
@@ -139,7 +157,10 @@ static void take_new(struct flow *f, Certq__Job *delivery)
 	struct job *job = add_job(f, delivery);
 	cc_err err = journal_get_done(f->journal, job_id_view(job), &done);
 	if (err == CC_OK && done->state == JOURNAL__JOB_STATE__STATE_DONE) {
-		answer_again(f, job, done);
+		if (is_other(done, delivery))
+			answer_other(f, job);
+		else
+			answer_again(f, job, done);
 	} else if (err == CC_OK || err == CC_NOT_FOUND) {
 		job->doubtful = err == CC_OK && earlier_run_doubtful(done);
 		begin(f, job);
@@ -161,73 +182,108 @@ static void take_lease(struct flow *f, struct job *job, const Certq__Job *delive
 	leases_set(f->leases, job, delivery->lease_ms);
 }
 
-/* What an earlier attempt left.  A certificate may be ours or, found by mistake, another's: the CA is asked
- * first what it has for us. */
-static void forget_attempt(struct job *job)
+/* It may be ours or, found by mistake, another's: the CA is asked first what it has for us. */
+static void forget_certificate(struct job *job)
 {
 	job->doubtful = job->doubtful || job->certificate.sha256.size > 0;
 	job_set_certificate(job, CC_VIEW_NONE, CC_VIEW_NONE, CC_VIEW_NONE);
+}
+
+/* What else an earlier attempt left. */
+static void forget_attempt(struct job *job)
+{
 	job_set_code(job, CC_VIEW_NONE, 0);
 	cc_blob_free(&job->winner_sha256);
 	job->settle = CERTQ__SETTLEMENT__SETTLE_UNSPECIFIED;
+	job->success = false;
+	job->hold_generation = 0;
 	job->watch_until_ms = 0;
 	job->withdrawals = 0;
 	job->keep_told = false;
 	job->outcome = NULL;
 }
 
-/* The signed job must be the one that the keyvault has judged: CSR and ticket are of that one.  UNSPECIFIED: it
- * is; else why the lease is given back, while the job that we hold goes on as it was. */
-static Certq__NackReason judge_again(
-	struct flow *f, const struct job *job, const Certq__Job *delivery)
+/* The signed job must be the one that the keyvault has judged: CSR and ticket are of that one.  CC_MISMATCH: it
+ * is another; CC_NOT_FOUND: only the result of ours was kept.  The job that we hold goes on as it was. */
+static cc_err judge_again(struct flow *f, const struct job *job, const Certq__Job *delivery)
 {
 	Certq__SignedDocument *document = NULL;
 	cc_blob bytes = CC_BLOB_NONE;
-	Certq__NackReason reason = CERTQ__NACK_REASON__NACK_BUSY;
 	cc_err err = CC_OK;
 	TRY(journal_get_blob(f->journal, job_id_view(job), JOURNAL_JOB, &bytes));
 	TRY(codec_decode(&certq__signed_document__descriptor, cc_blob_view(&bytes),
 		WIRE_MESSAGE_MAX, &document));
-	reason = cc_view_equal(codec_view(document->body), codec_view(delivery->job->body))
-			 ? CERTQ__NACK_REASON__NACK_UNSPECIFIED
-			 : CERTQ__NACK_REASON__NACK_REFUSED_HERE;
+	ENSURE(cc_view_equal(codec_view(document->body), codec_view(delivery->job->body)),
+		cc_fail(CC_MISMATCH,
+			"another document came under the id of a job that is under way"));
 out:
-	if (err != CC_OK && err != CC_NOT_FOUND) /* not there: only its result was kept */
-		f->events->fatal(f->arg, err);
 	codec_free(document);
 	cc_blob_free(&bytes);
-	return reason;
+	return err;
 }
 
-static void give_lease_back(
-	struct flow *f, const struct job *job, const Certq__Job *delivery, Certq__NackReason reason)
+/* BUSY: the document may be good, and a refusal would count against this connector. */
+static void give_lease_back(struct flow *f, const struct job *job, const Certq__Job *delivery)
 {
 	Certq__Nack nack = CERTQ__NACK__INIT;
-	if (reason == CERTQ__NACK_REASON__NACK_REFUSED_HERE)
-		log_event(EV_JOB_REFUSED_HERE, LV_JOB(job_id_view(job)),
-			LV_TEXT("reason",
-				"another document came under the id of a job that is under way"));
+	log_event(EV_JOB_REFUSED_HERE, LV_JOB(job_id_view(job)), LV_ERR(CC_MISMATCH));
 	nack.job_id = codec_bytes(job_id_view(job));
 	nack.epoch = delivery->epoch;
-	nack.reason = reason;
+	nack.reason = CERTQ__NACK_REASON__NACK_BUSY;
 	nack.retry_delay_ms = UNREADABLE_MS;
-	nack.exclude_me = reason == CERTQ__NACK_REASON__NACK_REFUSED_HERE;
+	nack.exclude_me = true;
 	/* not sent, the lease runs out */
 	(void)session_send_nack(f->session, &nack);
+}
+
+/* It was done here, and what is left of it is being settled: nothing can be made or sent under this lease.  Without
+ * an answer the lease runs out, and the job comes again. */
+static void fail_lease(struct flow *f, const struct job *job, const Certq__Job *delivery)
+{
+	Certq__Result result = CERTQ__RESULT__INIT;
+	if (!flow_has_room_for_result(f))
+		return;
+	result.job_id = codec_bytes(job_id_view(job));
+	result.epoch = delivery->epoch;
+	result.code = codec_text("result_expired");
+	result.settle = CERTQ__SETTLEMENT__SETTLE_IN_DOUBT;
+	(void)session_send_result(f->session, &result);
 }
 
 /* The claim of the old epoch is settled when it is known what became of it (earlier.c). */
 static void claim_again(struct flow *f, struct job *job, const Certq__Job *delivery)
 {
-	Certq__NackReason reason = judge_again(f, job, delivery);
-	if (reason != CERTQ__NACK_REASON__NACK_UNSPECIFIED) {
-		give_lease_back(f, job, delivery, reason);
+	cc_err err = judge_again(f, job, delivery);
+	if (err == CC_MISMATCH)
+		give_lease_back(f, job, delivery);
+	else if (err == CC_NOT_FOUND)
+		fail_lease(f, job, delivery);
+	else if (err != CC_OK)
+		f->events->fatal(f->arg, err);
+	if (err != CC_OK)
 		return;
-	}
+	if (!flow_is(job, JOURNAL__JOB_STATE__STATE_ORPHAN) ||
+		flow_load(f, job, JOURNAL_CHAIN, &job->chain) != CC_OK)
+		forget_certificate(job); /* an orphan's is in hand (step_submit.c) */
 	job_keep_claim(job);
 	take_lease(f, job, delivery);
 	forget_attempt(job);
 	step_record_intent(f, job);
+}
+
+/* The job was not over: its certificate is what it gets, by the result that there is or by a new one.  When its
+ * revocation was begun, the lease runs out. */
+static void take_orphan_again(struct flow *f, struct job *job, const Certq__Job *delivery)
+{
+	if (job->holds > 0 || job->orphan_counted)
+		return;
+	if (job->success) {
+		cc_blob_free(&job->winner_sha256); /* it has not won after all */
+		job->sent = false;
+		flow_step(f, job);
+	} else if (job->earlier_count < JOB_EARLIER_MAX) {
+		claim_again(f, job, delivery);
+	}
 }
 
 static void take_again(struct flow *f, struct job *job, Certq__Job *delivery)
@@ -264,7 +320,10 @@ static void take_again(struct flow *f, struct job *job, Certq__Job *delivery)
 		job->hold_generation = 0; /* the queue knows the job (again) */
 		flow_step(f, job);
 		break;
-	default: /* it is being finished, or kept: the lease runs out */
+	case JOURNAL__JOB_STATE__STATE_ORPHAN:
+		take_orphan_again(f, job, delivery);
+		break;
+	default: /* it is being finished: the lease runs out */
 		break;
 	}
 	codec_free(delivery);

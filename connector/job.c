@@ -48,6 +48,7 @@ static void free_job(struct job *job)
 	cc_blob_free(&job->certificate.serial);
 	cc_blob_free(&job->result);
 	cc_blob_free(&job->winner_sha256);
+	cc_blob_free(&job->body_sha256);
 	while (job->earlier_count > 0)
 		job_drop_earlier(job, 0);
 	free(job->earlier);
@@ -243,6 +244,18 @@ void job_keep_claim(struct job *job)
 	}
 }
 
+void job_return_claim(struct job *job)
+{
+	struct job_claim *last =
+		job->earlier_count == 0 ? NULL : &job->earlier[job->earlier_count - 1];
+	uint32_t epoch = job->epoch;
+	if (last == NULL)
+		return;
+	job->epoch = last->epoch;
+	*last = (struct job_claim){
+		.epoch = epoch, .outcome = CERTQ__SETTLEMENT__SETTLE_NOT_ISSUED, .ca = last->ca};
+}
+
 void job_drop_earlier(struct job *job, size_t at)
 {
 	free(job->earlier[at].ca);
@@ -310,6 +323,7 @@ void job_record(const struct job *job, struct job_record_room *room, Journal__Op
 	r.hold_until_ms = job->hold_until_ms;
 	r.hold_generation = job->hold_generation;
 	r.stored = job->stored;
+	r.body_sha256 = codec_bytes(cc_blob_view(&job->body_sha256));
 	r.n_cas = job->ca_count;
 	r.cas = room->cas;
 	r.code = codec_text(job->code);
@@ -428,6 +442,7 @@ cc_err job_from_record(struct job *job, const Journal__OpenJob *r)
 	job->hold_until_ms = r->hold_until_ms;
 	job->hold_generation = r->hold_generation;
 	job->stored = r->stored;
+	job->body_sha256 = cc_blob_copy(codec_view(r->body_sha256));
 	job_set_code(job, codec_view(r->code), r->event);
 	job->settle = (Certq__Settlement)r->settle;
 out:

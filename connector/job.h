@@ -82,7 +82,8 @@ struct job {
 	cc_blob csr, ticket, order; /* the order is a packed SignedDocument, for the submit */
 	int64_t order_due;          /* boottime after which the order is not used */
 	uint8_t csr_sha256[32], spki_sha256[32], txid[16];
-	char **cas; /* names, in order of failover */
+	cc_blob body_sha256; /* of the signed job; empty: an earlier release has recorded it */
+	char **cas;          /* names, in order of failover */
 	size_t ca_count, ca_at;
 	char *settle_ca; /* an earlier CA whose claim has to be settled NOT_ISSUED first */
 	int64_t finish_by_s;
@@ -162,6 +163,8 @@ void job_forget_delivery(struct job *job);
 void job_forget_blobs(struct job *job);
 /* The claim that the job has now becomes an earlier one: a new epoch begins. */
 void job_keep_claim(struct job *job);
+/* The present claim has made nothing; the last earlier one, if there is one, is the job's again. */
+void job_return_claim(struct job *job);
 void job_drop_earlier(struct job *job, size_t at);
 /* What was told in the last session is told again in the next. */
 void job_forget_told(struct job *job);

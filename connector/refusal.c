@@ -31,13 +31,18 @@ static unsigned count_approval(struct flow *f, const struct job *job)
 	return 1;
 }
 
+/* Longer each time, but so that the job comes again before its end: it may be approved meanwhile. */
 static void wait_for_approval(struct flow *f, struct job *job)
 {
+	int64_t left = job->not_after_s * 1000 - clock_realtime_ms();
 	int64_t delay = f->settings.approval_retry_ms, most = f->settings.approval_retry_max_ms;
 	for (unsigned n = count_approval(f, job); n > 1 && delay < most; n--)
 		delay *= 2;
 	if (delay > most)
 		delay = most;
+	if (delay > left / 2)
+		delay = left / 2 > f->settings.approval_retry_ms ? left / 2
+								 : f->settings.approval_retry_ms;
 	flow_relist_soon(f);
 	flow_give_back(f, job, CERTQ__NACK_REASON__NACK_APPROVAL, delay, false, false);
 }

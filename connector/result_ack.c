@@ -139,7 +139,8 @@ static void again(struct flow *f, struct job *job, const Certq__ResultAck *ack)
 	flow_retry(f, job, ack->retry_after_ms);
 }
 
-/* Our result key may be unknown there: an administrator can mend that, so it is not given up. */
+/* Our result key may be unknown there: an administrator can mend that, so it is not given up.  One that was
+ * valid once is of another job, which came under the same idempotency key after the store had lost ours. */
 static void invalid(struct flow *f, struct job *job, const Certq__ResultAck *ack)
 {
 	log_event(EV_PKCS_UPLOAD_FAILURE, LV_JOB(job_id_view(job)),
@@ -147,6 +148,8 @@ static void invalid(struct flow *f, struct job *job, const Certq__ResultAck *ack
 		LV_TEXT("correlation", job->correlation));
 	if (!job->durable)
 		not_wanted(f, job, ack);
+	else if (job->success && job->stored)
+		flow_fail_stored(f, job, "idempotency_conflict");
 	else
 		flow_retry(f, job, 10 * 60 * 1000);
 }

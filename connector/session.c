@@ -2,8 +2,8 @@
  * The session's state machine: dialling and back-off, Hello, resume, keeping alive, ending.
  *
  * What goes out and comes in message by message is session_messages.c.  Back-off is random below a limit
- * that doubles, and starts anew only after a HelloAck: a gateway that accepts connections and then fails
- * must not be called twice a second by every connector there is.
+ * that doubles, and starts anew only after the resume, or the offer where there is one: a gateway that accepts
+ * connections and then fails must not be called twice a second by every connector there is.
  */
 #include "connector/session_int.h"
 
@@ -284,7 +284,6 @@ static void on_nonce_committed(void *arg, cc_err err)
 	}
 	crashpoint_pass(CRASH_CONNECTOR_AFTER_NONCE);
 	s->state = SESSION_RESUMING;
-	s->failures = 0;
 	session_continue_resume(s);
 }
 
@@ -348,6 +347,8 @@ void session_resumed(struct session *s)
 	free(s->held);
 	s->held = NULL;
 	s->state = SESSION_READY;
+	if (!s->wants_offer)
+		s->failures = 0;
 	s->connected_ms = clock_realtime_ms();
 	set_last_error(s, "");
 	log_event(EV_CONNECTED, LV_U64("held", s->held_count), LV_I64("skew_ms", s->clock_skew_ms));

@@ -61,7 +61,7 @@ struct session_events {
 	void (*settle_ack)(void *arg, const Certq__SettleAck *ack);
 	void (*result_ack)(void *arg, const Certq__ResultAck *ack);
 	void (*nack_ack)(void *arg, const Certq__NackAck *ack);
-	/* False: it does not fit the offer. */
+	/* False: it does not fit the offer.  With `recall` it belongs to none, and may come at any time. */
 	bool (*offer_ack)(void *arg, const Certq__OfferAck *ack);
 };
 

@@ -459,6 +459,8 @@ static void take_offer_ack(struct session *s, const Certq__OfferAck *ack)
 {
 	if (!good_offer_ack(ack) || !s->events->offer_ack(s->arg, ack))
 		malformed(s, "an answer to an Offer that cannot be");
+	else if (ack->last)
+		s->failures = 0;
 }
 
 static void take_error(struct session *s, const Certq__Error *error)

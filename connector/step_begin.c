@@ -5,6 +5,7 @@
 #include "connector/flow_int.h"
 
 #include "base/clock.h"
+#include "base/hash.h"
 #include "connector/steps.h"
 #include <stdlib.h>
 #include <string.h>
@@ -98,10 +99,21 @@ static void on_intent(struct flow *f, struct job *job, cc_err err)
 	}
 }
 
+/* By it the job is known again when its document is not kept any more. */
+static void keep_digest(struct job *job)
+{
+	uint8_t digest[SHA256_SIZE];
+	hash_sha256(codec_view(job->delivery->job->body), digest);
+	cc_blob_free(&job->body_sha256);
+	job->body_sha256 = cc_blob_copy(cc_view_of(digest, sizeof digest));
+}
+
 void step_record_intent(struct flow *f, struct job *job)
 {
 	struct journal_change *c = flow_change(f);
 	flow_set_state(f, job, JOURNAL__JOB_STATE__STATE_INTENT);
+	if (job->delivery != NULL)
+		keep_digest(job);
 	flow_put_record(c, job);
 	if (job->delivery != NULL) {
 		cc_blob document = codec_pack(job->delivery->job);

@@ -3,8 +3,10 @@
  *
  * It is revoked only when the queue has named another winner twice, orphan_grace apart, in one generation of
  * its store, the keyvault approves (it does not for what was sealed for a device), and not too many go in
- * an hour.  Everything else is reported and kept.  The queue is asked by the result itself, where there
- * is one, so that it can still take it; else by asking for the lease.
+ * an hour.  It is kept and reported when the job is over and nothing, or nothing that may be revoked, is in
+ * its place.  The queue is asked by the result of the claim's epoch: a SUCCESS it can still take, and to a
+ * FAILURE it says whether the job is over.  While the job is not over, the certificate is nobody's orphan
+ * yet: it waits, and it is what the job gets should it come again (intake.c).
  */
 #include "connector/flow_int.h"
 
@@ -186,6 +188,19 @@ static void take_first(struct flow *f, struct job *job, const Certq__Certificate
 	flow_commit_step(f, job, c);
 }
 
+/* The job goes on: with another, or soon with us again.  Past the time in which anybody can bring a result, what
+ * became of the certificate is not known. */
+static void wait_for_end(struct flow *f, struct job *job)
+{
+	job->sent = false;
+	if (clock_realtime_ms() >= job->not_after_s * 1000 + FLOW_HOLD_MS) {
+		flow_settle(f, job, CERTQ__SETTLEMENT__SETTLE_IN_DOUBT);
+		return;
+	}
+	job_forget_blobs(job);
+	flow_retry(f, job, 0);
+}
+
 /* An answer to the question: who won? */
 static void take_winner(struct flow *f, struct job *job, const Certq__CertificateId *winner)
 {
@@ -207,56 +222,50 @@ void flow_take_orphan_ack(struct flow *f, struct job *job, const Certq__ResultAc
 	switch (ack->verdict) {
 	case CERTQ__RESULT_VERDICT__RESULT_STORED:
 	case CERTQ__RESULT_VERDICT__RESULT_DUPLICATE_SAME:
-		flow_end(f, job, job_kind_text(job->kind));
+		if (job->success)
+			flow_end(f, job, job_kind_text(job->kind));
+		else
+			keep(f, job, cc_view_text("its job has failed"));
 		break;
 	case CERTQ__RESULT_VERDICT__RESULT_ALREADY_DONE:
 		take_winner(f, job, ack->winner);
 		break;
 	case CERTQ__RESULT_VERDICT__RESULT_RETRY_LATER:
-	case CERTQ__RESULT_VERDICT__RESULT_STALE_EPOCH:
 		job->sent = false;
 		flow_retry(f, job, ack->retry_after_ms);
 		break;
-	default: /* dead, cancelled, not known, not valid: nobody is in its place */
+	case CERTQ__RESULT_VERDICT__RESULT_STALE_EPOCH:
+	case CERTQ__RESULT_VERDICT__RESULT_INVALID:
+		wait_for_end(f, job);
+		break;
+	default: /* dead, cancelled, not known: nobody is in its place */
 		take_winner(f, job, NULL);
 		break;
 	}
 }
 
-void flow_take_orphan_verdict(struct flow *f, struct job *job, const struct session_verdict *v)
+/* A certificate that came late has no result of its claim's epoch. */
+static void record_question(struct flow *f, struct job *job)
 {
-	if (v->verdict == CERTQ__JOB_VERDICT__VERDICT_KEEP) { /* it is ours to do: not over yet */
-		job->sent = false;
-		flow_retry(f, job, f->settings.orphan_grace_ms);
-	} else {
-		take_winner(f, job,
-			v->verdict == CERTQ__JOB_VERDICT__VERDICT_ALREADY_DONE ? v->winner : NULL);
-	}
+	struct journal_change *c = flow_change(f);
+	flow_put_question(c, job);
+	flow_commit_step(f, job, c);
 }
 
-static bool ask_by_lease(struct flow *f, struct job *job)
-{
-	Certq__Lease lease = CERTQ__LEASE__INIT, *list[1] = {&lease};
-	lease.job_id = codec_bytes(job_id_view(job));
-	lease.epoch = job->epoch;
-	return session_send_extend(f->session, list, 1);
-}
-
-static bool ask_by_result(struct flow *f, struct job *job)
+static void ask(struct flow *f, struct job *job)
 {
 	Certq__Result *result = NULL;
-	bool sent = false;
 	cc_err err = flow_load(f, job, JOURNAL_RESULT, &job->result);
 	if (err == CC_OK)
 		err = codec_decode(&certq__result__descriptor, cc_blob_view(&job->result),
 			WIRE_MESSAGE_MAX, &result);
-	if (err != CC_OK) {
+	if (err == CC_NOT_FOUND || (err == CC_OK && result->epoch != job->epoch))
+		record_question(f, job);
+	else if (err != CC_OK)
 		f->events->fatal(f->arg, err);
-		return false;
-	}
-	sent = session_send_result(f->session, result);
+	else if (session_send_result(f->session, result))
+		flow_wait_answer(f, job);
 	codec_free(result);
-	return sent;
 }
 
 static void wait_for_grace(struct flow *f, struct job *job, int64_t now)
@@ -274,8 +283,8 @@ void step_orphan(struct flow *f, struct job *job)
 		keep(f, job, cc_view_text("its key is not the job's"));
 	else if (job->winner_sha256.size > 0 && job->orphan_due > now)
 		wait_for_grace(f, job, now);
-	else if (job->success && !flow_has_room_for_result(f))
+	else if (!flow_has_room_for_result(f))
 		flow_retry(f, job, 0);
-	else if (job->success ? ask_by_result(f, job) : ask_by_lease(f, job))
-		flow_wait_answer(f, job);
+	else
+		ask(f, job);
 }

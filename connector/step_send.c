@@ -11,7 +11,7 @@ static bool is_sending(const struct job *job)
 {
 	return flow_is(job, JOURNAL__JOB_STATE__STATE_RESULT) ||
 	       flow_is(job, JOURNAL__JOB_STATE__STATE_READY_TO_SEND) ||
-	       (flow_is(job, JOURNAL__JOB_STATE__STATE_ORPHAN) && job->success);
+	       flow_is(job, JOURNAL__JOB_STATE__STATE_ORPHAN);
 }
 
 static void count_sent(void *arg, struct job *job)

@@ -316,12 +316,25 @@ static void submit_or_hold(struct flow *f, struct job *job, const struct ca_clie
 		submit(f, job);
 }
 
+/* The job of an orphan came again: nothing is asked for. */
+static void take_in_hand(struct flow *f, struct job *job)
+{
+	struct journal_change *c = flow_change(f);
+	job->doubtful = false;
+	flow_set_state(f, job, JOURNAL__JOB_STATE__STATE_ISSUED);
+	flow_put_record(c, job);
+	flow_put_claim_known(c, job);
+	flow_commit_step(f, job, c);
+}
+
 void step_submit(struct flow *f, struct job *job)
 {
 	struct ca_client *ca = ca_clients_find(f->cas, job_ca(job));
 	if (!job->kept)
 		return;
-	if (!job->doubtful || ca == NULL || !ca_client_is_ready(ca))
+	if (job->certificate.sha256.size > 0)
+		take_in_hand(f, job);
+	else if (!job->doubtful || ca == NULL || !ca_client_is_ready(ca))
 		submit(f, job);
 	else if (!job->cannot_find && flow_can_find(ca))
 		flow_ask_find(f, job, ca);

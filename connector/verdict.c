@@ -45,12 +45,15 @@ static void lose(struct flow *f, struct job *job)
 	flow_drop(f, job);
 }
 
-/* Provably no certificate: say so.  Otherwise nobody knows: a call under way is waited for, then the CA is
- * asked. */
+/* A certificate in hand, an orphan's, goes back to the claim that made it and waits as before.  Provably
+ * none: say so.  Otherwise nobody knows: a call under way is waited for, then the CA is asked. */
 void flow_lose_claim(struct flow *f, struct job *job)
 {
 	job->kept = false;
-	if (job->doubtful) {
+	if (job->certificate.sha256.size > 0) {
+		job_return_claim(job);
+		flow_orphan(f, job, NULL);
+	} else if (job->doubtful) {
 		flow_resolve(f, job, FLOW_CLAIM_LOST);
 	} else {
 		job_set_code(job, cc_view_text(FLOW_CLAIM_LOST), EV_PKCS_ISSUED_FAILURE);
@@ -86,11 +89,8 @@ void flow_take_verdict(struct flow *f, const struct session_verdict *v)
 	struct job *job = jobs_find(f->jobs, v->job_id);
 	if (job == NULL || v->epoch != job->epoch)
 		return;
-	if (flow_is(job, JOURNAL__JOB_STATE__STATE_ORPHAN)) {
-		if (job->sent && job->holds == 0)
-			flow_take_orphan_verdict(f, job, v);
-		return;
-	}
+	if (flow_is(job, JOURNAL__JOB_STATE__STATE_ORPHAN))
+		return; /* it asks by its result */
 	if (v->verdict == CERTQ__JOB_VERDICT__VERDICT_KEEP)
 		keep(f, job, v->lease_ms);
 	else

@@ -17,15 +17,16 @@
 #define REASON_MAX 200
 #define PAGES_MAX  1000 /* so many a keyvault cannot have */
 
-static const char *reason_text(Vault__WaitReason reason)
+static const char *reason_text(const Vault__WaitingJob *job)
 {
-	switch (reason) {
+	switch (job->reason) {
 	case VAULT__WAIT_REASON__WAIT_OTHER_KEY:
 		return "another key than the one that is known for the device";
 	case VAULT__WAIT_REASON__WAIT_FIRST_DEVICE:
 		return "the first device of a user who has imported keys";
 	case VAULT__WAIT_REASON__WAIT_NEW_DEVICE:
-		return "a device that is not known";
+		return job->known_spki_sha256.len > 0 ? "a device that is known as another user's"
+						      : "a device that is not known";
 	default:
 		return "unknown";
 	}
@@ -51,7 +52,7 @@ static json_t *as_json(const Vault__WaitingJob *job)
 	text_job_id(codec_view(job->job_id), id);
 	json_object_set_new(to, "job", json_string(id));
 	json_object_set_new(to, "state", json_string(decision_text(job->decision)));
-	json_object_set_new(to, "reason", json_string(reason_text(job->reason)));
+	json_object_set_new(to, "reason", json_string(reason_text(job)));
 	json_object_set_new(to, "tenant", ctl_json_text(job->tenant));
 	json_object_set_new(to, "kind", ctl_json_text(job->kind));
 	json_object_set_new(to, "for", ctl_json_text(job->what));

@@ -18,6 +18,7 @@ static const char *const db_names[STATE_DB_COUNT] = {
 	[STATE_DB_DEVICE] = "device",
 	[STATE_DB_BLOCKED] = "blocked",
 	[STATE_DB_USER] = "user",
+	[STATE_DB_GUEST] = "guest",
 	[STATE_DB_COUNTER] = "counter",
 	[STATE_DB_SIGNER] = "signer",
 	[STATE_DB_ISSUED] = "issued",

@@ -25,7 +25,8 @@
 #define STATE_SALT_AGE_S    (7 * 86400)
 #define STATE_SALT_SIZE     32
 
-/* Jobs that wait for an operator; a further one is refused. */
+/* Jobs that wait for an operator, and with those that did until their time was over; a further one is
+ * refused. */
 #define STATE_WAITING_PER_TENANT 500
 #define STATE_WAITING_MAX        1000
 
@@ -63,6 +64,7 @@ enum state_ruling { STATE_RULES_NOT, STATE_RULES_APPROVE, STATE_RULES_DENY };
 
 struct state_decision {
 	const char *operation; /* static text */
+	/* the record of a question has the device's key in its place */
 	uint8_t spki_sha256[SHA256_SIZE];
 	uint8_t certificate_sha256[SHA256_SIZE];
 	bool has_spki, has_certificate;

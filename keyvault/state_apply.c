@@ -280,6 +280,7 @@ static cc_blob pack_decision(const struct state_change *change, enum reason reas
 {
 	Vault__Decision decision = VAULT__DECISION__INIT;
 	const struct state_decision *from = &change->decision;
+	const uint8_t *spki = change->asked ? change->device.spki_sha256 : from->spki_sha256;
 
 	decision.time_s = change->now_s;
 	decision.operation = codec_text(from->operation);
@@ -289,8 +290,8 @@ static cc_blob pack_decision(const struct state_change *change, enum reason reas
 		decision.job_id = codec_bytes(job_id_of(change));
 		decision.job_sha256 = codec_bytes(cc_view_of(change->job_sha256, SHA256_SIZE));
 	}
-	if (from->has_spki)
-		decision.spki_sha256 = codec_bytes(cc_view_of(from->spki_sha256, SHA256_SIZE));
+	if (from->has_spki || change->asked)
+		decision.spki_sha256 = codec_bytes(cc_view_of(spki, SHA256_SIZE));
 	if (from->has_certificate)
 		decision.certificate_sha256 =
 			codec_bytes(cc_view_of(from->certificate_sha256, SHA256_SIZE));
@@ -378,7 +379,8 @@ cc_err state_apply(struct db *d, MDB_txn *txn, void *arg)
 	reset_results(change);
 	TRY(state_meta_get(d, txn, &meta));
 	TRY(judge(d, txn, meta, change, &known));
-	if (change->verdict == REASON_NONE && change->take != STATE_TAKE_NONE && !known)
+	bool is_taken = change->verdict == REASON_NONE && change->take != STATE_TAKE_NONE && !known;
+	if (is_taken || change->asked)
 		TRY(db_reserve(d, 0, AHEAD));
 	if (change->verdict == REASON_NONE)
 		TRY(write_all(d, txn, meta, change, known));

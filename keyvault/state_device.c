@@ -4,7 +4,8 @@
  * A row is named by tenant and device id; the user is what the first job said.  In `pinned` mode the
  * first key holds: another key for a known device, and the first device of a user whose imported keys
  * are at stake, need an operator's word (state_waiting.c), or are refused where policy knows no operator.
- * In `operator` mode the first key needs it as well.  The other modes record what they believed, so that an
+ * In `operator` mode the first key needs it as well, and so does an imported key on a device that is known as
+ * another user's, once for each user, device and key.  The other modes record what they believed, so that an
  * administrator sees it and can block it.
  *
  * An approved key takes the place of the known one in the commit that serves its job, not when it is
@@ -24,6 +25,13 @@ static void device_key(const struct state_change *change, uint8_t ret[SHA256_SIZ
 static void user_key(const struct state_change *change, uint8_t ret[SHA256_SIZE])
 {
 	HASH_ITEMS(ret, cc_blob_view(&change->tenant), cc_blob_view(&change->device.user_id));
+}
+
+static void guest_key(const struct state_change *change, uint8_t ret[SHA256_SIZE])
+{
+	HASH_ITEMS(ret, cc_blob_view(&change->tenant), cc_blob_view(&change->device.user_id),
+		cc_blob_view(&change->device.device_id),
+		cc_view_of(change->device.spki_sha256, SHA256_SIZE));
 }
 
 cc_err state_device_get(
@@ -117,6 +125,22 @@ out:
 	return err;
 }
 
+/* Whoever signs jobs can name any user's record for a device that was allowed to somebody else. */
+static cc_err judge_guest(const struct db *d, MDB_txn *txn, struct state_change *change)
+{
+	uint8_t key[SHA256_SIZE];
+	cc_view value = CC_VIEW_NONE;
+
+	guest_key(change, key);
+	cc_err err = db_get(d, txn, STATE_DB_GUEST, cc_view_of(key, sizeof(key)), &value);
+	if (err != CC_NOT_FOUND)
+		return err;
+	ask_operator(change, VAULT__WAIT_REASON__WAIT_NEW_DEVICE,
+		"device key: the device is known as another user's, and policy leaves it to an "
+		"operator");
+	return CC_OK;
+}
+
 /* First keys: so many a day.  A device without a user counts for the tenant alone. */
 static cc_err judge_limits(const struct db *d, MDB_txn *txn, struct state_change *change)
 {
@@ -158,6 +182,9 @@ cc_err state_device_judge(const struct db *d, MDB_txn *txn, struct state_change 
 	else if (row == NULL && change->device.asks_first)
 		ask_operator(change, VAULT__WAIT_REASON__WAIT_NEW_DEVICE,
 			"device key: the device is not known, and policy leaves it to an operator");
+	else if (row != NULL && !same_user(row, change) && change->device.imported &&
+		 change->device.asks_first)
+		TRY(judge_guest(d, txn, change));
 	else if (row == NULL || !same_user(row, change))
 		TRY(judge_owner(d, txn, change));
 	/* an operator's word goes before the limits, which are for what nobody looks at */
@@ -211,6 +238,14 @@ static cc_err put_device(const struct db *d, MDB_txn *txn, const struct state_ch
 	return state_row_put(d, txn, STATE_DB_DEVICE, cc_view_of(key, sizeof(key)), &row);
 }
 
+static cc_err put_guest(const struct db *d, MDB_txn *txn, const struct state_change *change)
+{
+	uint8_t key[SHA256_SIZE];
+
+	guest_key(change, key);
+	return db_put(d, txn, STATE_DB_GUEST, cc_view_of(key, sizeof(key)), cc_view_text("guest"));
+}
+
 cc_err state_device_record(const struct db *d, MDB_txn *txn, struct state_change *change)
 {
 	uint32_t day = (uint32_t)(change->now_s / DAY_S);
@@ -222,6 +257,8 @@ cc_err state_device_record(const struct db *d, MDB_txn *txn, struct state_change
 	bool known = change->device.device_id.size == 0 || (row != NULL && same_key(row, change));
 	bool is_users_first = change->approved && (row == NULL || !same_user(row, change));
 	TRY(note_user(d, txn, change, (row == NULL && !known) || is_users_first));
+	if (known && is_users_first)
+		TRY(put_guest(d, txn, change));
 	if (known)
 		goto out;
 	TRY(put_device(d, txn, change, true, false));

@@ -14,6 +14,7 @@ enum {
 	STATE_DB_DEVICE,
 	STATE_DB_BLOCKED, /* SHA-256 of a blocked device key */
 	STATE_DB_USER,
+	STATE_DB_GUEST, /* tenant, user, device and key: another user whom an operator has allowed there */
 	STATE_DB_COUNTER, /* tag, bucket, name: a number */
 	STATE_DB_SIGNER,
 	STATE_DB_ISSUED,

@@ -50,7 +50,8 @@ static bool is_undecided(const Vault__WaitingJob *row, int64_t now_s)
 
 /* ---- a job comes ---- */
 
-/* Those that are decided take no room: each of them was a person's work. */
+/* Those that are decided take no room: each of them was a person's work.  Those that are past take some of the
+ * keyvault's until they are gone, so that jobs of a short life cannot fill the state. */
 static cc_err judge_room(const struct db *d, MDB_txn *txn, struct state_change *change)
 {
 	struct db_cursor cursor = {0};
@@ -62,9 +63,8 @@ static cc_err judge_room(const struct db *d, MDB_txn *txn, struct state_change *
 	while (db_next(&cursor, &err)) {
 		TRY(codec_decode(
 			&vault__waiting_job__descriptor, cursor.value, STATE_ROW_MAX, &row));
-		bool counts = is_undecided(row, change->now_s);
-		all += counts;
-		of_tenant += counts &&
+		all += row->decision == VAULT__WAIT_DECISION__WAIT_UNDECIDED;
+		of_tenant += is_undecided(row, change->now_s) &&
 			     cc_view_equal(codec_view(row->tenant), cc_blob_view(&change->tenant));
 		codec_free(row);
 		row = NULL;

@@ -329,42 +329,43 @@ class Faults:
         """Its CA issues while the connector is stopped for so long that its claims go to another."""
         self.away("away", name, lambda others, seen: self.come_again("away", others, seen))
 
-    def away(self, kind, name, then):
+    def away(self, kind, name, then, all_done=True):
         runner = self.house.children(name).get("ca-runner")
         if runner is None:
             self.bite(kind, False)
             return
         runner.send(signal.SIGSTOP)
-        self.when(4, lambda: self.claimed(name), lambda seen: self.go_away(name, runner, then))
+        self.when(4, lambda: self.claimed(name), lambda seen: self.go_away(name, runner, then, all_done))
 
-    def go_away(self, name, runner, then):
+    def go_away(self, name, runner, then, all_done):
         others = [child for role, child in self.house.children(name).items() if role in ("connector", "keyvault")]
         time.sleep(0.1)  # what was granted is asked of the runner
         for p in others:
             p.send(signal.SIGSTOP)
         runner.send(signal.SIGCONT)
         self.log(f"{name} is away")
-        self.when(25, lambda: self.replaced_by_another(name), lambda seen: then(others, seen))
+        self.when(25, lambda: self.replaced_by_another(name, all_done), lambda seen: then(others, seen))
 
     def come_again(self, kind, others, seen):
         for p in others:
             p.send(signal.SIGCONT)
         self.bite(kind, seen)
 
-    def replaced_by_another(self, name):
+    def replaced_by_another(self, name, all_done):
         """An operator gives what it had to others as soon as it is due (the queue's own look at it comes later), and
-        all of that is done."""
+        all of that is done, where this is waited for."""
         for job in self.claimed(name):
             self.house.control({"op": "job_takeover", "tenant": houses.TENANT, "job": job}, LOOK_S)
         taken = self.taken_over(name)
         states = {row["id"]: row["store_state"] for row in self.house.store_rows(LOOK_S) or ()}
-        return taken and all(states.get(job) == "DONE" for job in taken)
+        return taken and (not all_done or all(states.get(job) == "DONE" for job in taken))
 
     def do_orphan(self, name):
         """The same, and when it comes again its keyvault has been told of another root for its CA, so that nothing of
-        what the CA made meanwhile is delivered: certificates that nobody has, beside winners."""
-        self.away("orphan", name, lambda others, seen: self.wrong_root(name, others) if seen else
-                  self.come_again("orphan", others, False))
+        what the CA made meanwhile is delivered: certificates that nobody has, beside winners; or, where it is not the
+        last one, of jobs that are not over yet and come again to it or to others."""
+        self.away("orphan", name, lambda others, seen: self.wrong_root(name, others),
+                  all_done=name == self.connectors[-1])
 
     def wrong_root(self, name, others):
         pins = self.house.path(name, "etc/pins.yaml")
@@ -381,11 +382,12 @@ class Faults:
                   lambda refused: self.at(0.5, lambda: self.right_root(name, pins, right, at)))
 
     def right_root(self, name, pins, right, at):
-        """The mistake is mended before the grace is over."""
+        """The mistake is mended before the grace is over.  What is refused meanwhile is revoked beside a winner; of a
+        job that is not over it is waited for how that one ends."""
         pins.write_text(right)
         self.reload(name)
-        self.when(20, lambda: "name=orphan_revoked" in self.house.since(f"{name}.log", at),
-                  lambda seen: self.bite("orphan", seen))
+        ends = "name=orphan_revoked" if name == self.connectors[-1] else "name=certificate_mismatch role=connector"
+        self.when(20, lambda: ends in self.house.since(f"{name}.log", at), lambda seen: self.bite("orphan", seen))
 
     def reload(self, name):
         process = self.house.supervisors.get(name)

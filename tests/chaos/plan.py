@@ -19,8 +19,9 @@ KINDS = {"kill": 6, "kill-queue": 2, "network": 6, "stall": 3, "disk": 2, "crash
          "drain-queue": 1, "failover": 1, "proxy": 2}
 # kind: chance; each of a round has a connector of its own
 RARE = {"restore": 0.3, "clone": 0.3, "remove": 0.15, "away": 0.15, "orphan": 0.15}
-# only when they are asked for by name, then in each round
-ASKED = ("store-restore",)
+# kind: chance; of the queue's store, beside faults after which the connectors still have what it forgets
+OF_STORE = {"store-restore": 0.2}
+NOT_BESIDE = ("restore", "clone", "remove")
 WAYS = ("straight", "straight", "two", "proxy")
 
 
@@ -36,12 +37,16 @@ def ways(seed):
     return {name: r.choice(WAYS) for name in CONNECTORS}
 
 
-def kinds_of(r, asked):
+def kinds_of(r, seed, asked):
     """(common, rare): the kinds of a round's faults."""
     common = {k: w for k, w in KINDS.items() if asked is None or k in asked}
     chosen = r.choices(list(common), list(common.values()), k=r.randint(6, 14)) if common else []
     rare = [kind for kind, chance in RARE.items() if (r.random() < chance if asked is None else kind in asked)]
-    return chosen, rare + [kind for kind in ASKED if asked is not None and kind in asked]
+    own = random.Random(f"store {seed}")
+    store = [kind for kind, chance in OF_STORE.items() if (own.random() < chance if asked is None else kind in asked)]
+    if store and asked is None:
+        rare = [kind for kind in rare if kind not in NOT_BESIDE]
+    return chosen, rare + store
 
 
 def of_way(r, seed, way):
@@ -86,13 +91,13 @@ def plan_fault(r, kind, name, seed):
 def plan(seed, names, jobs, asked=None):
     """(faults, jobs): each a list of (seconds from the start, what).  `asked`: these kinds of faults and no other."""
     r = random.Random(f"chaos {seed}")
-    common, rare = kinds_of(r, asked)
+    common, rare = kinds_of(r, seed, asked)
     own = r.sample(CONNECTORS, len(CONNECTORS))
     faults = [(round(r.uniform(0.1, SECONDS), 2), kind, plan_fault(r, kind, r.choice(CONNECTORS), seed)) for kind in common]
     faults = [f for f in faults if f[2].get("name", "") is not None]  # nobody comes that way
     for kind in rare:
-        name = None if kind in ASKED else own.pop() if own else None
-        if name is not None or kind in ASKED:
+        name = None if kind in OF_STORE else own.pop() if own else None
+        if name is not None or kind in OF_STORE:
             faults.append((round(r.uniform(0.1, SECONDS * 0.7), 2), kind, plan_fault(r, kind, name, seed)))
     chosen = r.sample(sorted(names), min(jobs, len(names)))
     return (sorted(faults, key=lambda f: f[:2]),

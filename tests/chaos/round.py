@@ -233,6 +233,7 @@ class Round:
         again.run()
         if again.problem or not again.accepted.items() <= self.producer.accepted.items():
             raise HouseError(again.problem or "the same bytes got another id")
+        self.devices.forget_remade()
 
     def mourn(self):
         """What an operator does when a connector is gone for good: it is shut out, what is parked with it goes to

@@ -7,6 +7,7 @@ import base64
 import hashlib
 import http.client
 import json
+import shutil
 import threading
 import time
 
@@ -73,7 +74,7 @@ class Devices(threading.Thread):
     def __init__(self, house, jobs, accepted):
         super().__init__(daemon=True)
         self.house, self.jobs, self.accepted = house, jobs, accepted  # accepted(): id -> name
-        self.final, self.installed = {}, []
+        self.final, self.installed, self.lock = {}, [], threading.Lock()
         self.stopping, self.problem = threading.Event(), None
 
     def run(self):
@@ -96,8 +97,20 @@ class Devices(threading.Thread):
         except (OSError, http.client.HTTPException, ValueError):
             return
         if status == 200 and answer["state"] in FINAL:
-            self.installed.append(install(self.house, job_id, name, self.jobs[name], answer))
-            self.final[job_id] = answer
+            device = install(self.house, job_id, name, self.jobs[name], answer)
+            with self.lock:
+                self.installed.append(device)
+                self.final[job_id] = answer
+
+    def forget_remade(self):
+        """A store that went back may have these done again, with other bytes: what has no claim is sealed anew, and what
+        failed has a second chance.  Certificates that were issued are never made again."""
+        accepted = self.accepted()
+        with self.lock:
+            again = {job_id for job_id, answer in self.final.items() if job_id in accepted and (
+                self.jobs[accepted[job_id]]["kind"] != "issue" or answer["state"] != "done")}
+            self.final = {job_id: answer for job_id, answer in self.final.items() if job_id not in again}
+            self.installed = [d for d in self.installed if d is None or d["job"] not in again]
 
     def missing(self):
         if self.problem:
@@ -125,6 +138,7 @@ def install(house, job_id, name, job, answer):
     folder.joinpath(job_id + ".json").write_text(json.dumps(answer))
     house.own(folder)
     out = house.path("opened", name)
+    shutil.rmtree(out, ignore_errors=True)
     try:
         house.run("certdevice", "open", "--dir", house.path("devices", job["device"]), "--job",
                   house.path(f"jobs/{name}.job.json"), "--result", folder / (job_id + ".json"), "--result-keys",

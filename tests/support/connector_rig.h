@@ -258,6 +258,7 @@ struct rig_job {
 	const char *name;
 	Certq__JobDocument__KindCase kind;
 	uint32_t epoch;
+	uint32_t life_s;             /* 0: an hour */
 	bool own_prior, other_prior; /* a claim before this one: with our CSR, with another's */
 	bool two_priors;             /* with our CSR at each CA */
 	bool other_document;
@@ -282,7 +283,7 @@ static inline void rig_cloud_job(struct rig *r, struct rig_job j)
 	d.tenant = codec_text("contoso");
 	d.idempotency_key = codec_text(j.name);
 	d.not_before_s = r->born_s; /* a job that comes again is the same */
-	d.not_after_s = d.not_before_s + 3600;
+	d.not_after_s = d.not_before_s + (j.life_s > 0 ? j.life_s : 3600);
 	d.correlation_id = codec_text(j.other_document ? "corr-2" : "corr-1");
 	d.kind_case = j.kind;
 	switch (j.kind) {

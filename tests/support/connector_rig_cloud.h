@@ -87,6 +87,7 @@ struct rig {
 	uint64_t offered_generation;       /* as Hello said */
 	Certq__OfferVerdict offer_verdict;
 	uint32_t offer_epoch; /* 0: as offered */
+	uint32_t max_message; /* 0: as the protocol says */
 	int64_t wall_ms;      /* 0: as the clock says */
 	bool stray_verdict;   /* the first verdict of a page is about another lease */
 	unsigned fatal_errors;
@@ -146,6 +147,7 @@ static inline void rig_hello_ack(struct rig *r)
 	m.offer = r->wants_offer && r->offered_generation != 0 &&
 		  r->offered_generation != r->generation;
 	m.lease_ms = 120000;
+	m.max_message = r->max_message;
 	m.wall_ms = r->wall_ms != 0 ? r->wall_ms : clock_realtime_ms();
 	e.body_case = CERTQ__ENVELOPE__BODY_HELLO_ACK;
 	e.hello_ack = &m;
@@ -268,6 +270,24 @@ static inline void rig_extend_ack(struct rig *r, const Certq__LeaseExtend *exten
 		e.lease_extend_ack = &m;
 		rig_post(r, &e);
 	}
+}
+
+/* A job that the store did not know was submitted again. */
+static inline void rig_recall(
+	struct rig *r, cc_view job_id, uint32_t epoch, Certq__OfferVerdict verdict)
+{
+	Certq__Envelope e = CERTQ__ENVELOPE__INIT;
+	Certq__OfferAck m = CERTQ__OFFER_ACK__INIT;
+	Certq__OfferAnswer item = CERTQ__OFFER_ANSWER__INIT, *list[1] = {&item};
+	item.job_id = codec_bytes(job_id);
+	item.epoch = epoch;
+	item.verdict = verdict;
+	m.n_answers = 1;
+	m.answers = list;
+	m.recall = true;
+	e.body_case = CERTQ__ENVELOPE__BODY_OFFER_ACK;
+	e.offer_ack = &m;
+	rig_post(r, &e);
 }
 
 static inline void rig_offer_ack(struct rig *r, const Certq__Offer *offer)

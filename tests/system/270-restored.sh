@@ -11,6 +11,7 @@ case $store in /*) ;; *) store=$STAGE/queue/$store ;; esac
 issued() { find "$STAGE/state/ca/corp-ca/local/issued" -name '*.pem' | wc -l; }
 count_in() { queuectl --json show stats | /usr/bin/python3 -c 'import json,sys; print(json.load(sys.stdin)["jobs"][sys.argv[1]])' "$1"; }
 in_state() { [ "$(count_in "$1")" -eq "$2" ]; }
+deliveries() { grep -c 'event=1020 ' "$STAGE/connector.log"; }
 said() { [ "$(grep -cE -- "$2" "$STAGE/$1.log")" -ge "$3" ]; }
 serials() { # NAME...
 	local name
@@ -73,9 +74,16 @@ known=("${kept[@]}" "${lost[@]}")
 known_ids=("${kept_ids[@]}" "${lost_ids[@]}")
 opened "from the journal" known known_ids
 test_expect "they are the same certificates" [ "$(serials "${known[@]}")" = "$(head -n 6 <<<"$before")" ]
+
+# --- what the copy does not know is submitted again while the connector is away: it is the connector's all the same
+stage_stop_pid "$STAGE_CONNECTOR_PID"
 submit_jobs "${unknown[@]}"
 test_expect "jobs that are submitted again have their ids" [ "${IDS[*]}" = "${unknown_ids[*]}" ]
+test_expect "they are claimed by who has their certificates" in_state claimed 2
+delivered=$(deliveries)
+stage_connector_start
 opened "submitted again" all all_ids
+test_expect "they were not delivered once more" [ "$(deliveries)" -eq "$delivered" ]
 test_expect "all are the same certificates" [ "$(serials "${all[@]}")" = "$before" ]
 test_expect "the CA has made no other" [ "$(issued)" -eq 8 ]
 
@@ -86,8 +94,10 @@ stage_stop_pid "$STAGE_CONNECTOR_PID"
 put_back
 stage_connector_start
 stage_await 60 "the second offer" said connector 'event=5024 .*jobs=8 lost=4 unknown=2 other=0' 2
+delivered=$(deliveries)
 submit_jobs "${unknown[@]}"
 opened "after the second" all all_ids
+test_expect "a connector that is there sends at once" [ "$(deliveries)" -eq "$delivered" ]
 test_expect "all are the same certificates again" [ "$(serials "${all[@]}")" = "$before" ]
 test_expect "the CA has still made no other" [ "$(issued)" -eq 8 ]
 

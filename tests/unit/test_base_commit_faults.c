@@ -358,6 +358,21 @@ static void what_was_committed_before_a_failure_is_there_after_the_next_opening(
 	assert_int_equal(number(r, "n"), 10);
 }
 
+static void what_an_opening_finds_is_flushed_before_it_is_read(void **state)
+{
+	struct rig *r = *state;
+
+	add(r, 0, 1);
+	committer_stop(r->committer);
+	r->committer = NULL;
+	db_close(r->db);
+	r->db = NULL;
+	begin_fault(SYNC_FAILS);
+	assert_int_equal(db_open(r->dir, 64 * MIB, names, 1, &r->db), CC_IO);
+	assert_int_equal(db_open(r->dir, 64 * MIB, names, 1, &r->db), CC_OK);
+	assert_int_equal(number(r, "n"), 1);
+}
+
 static void one_failure_after_another_is_mended_when_a_commit_lies_between(void **state)
 {
 	struct rig *r = *state;
@@ -481,6 +496,33 @@ static void one_that_holds_can_be_stopped(void **state)
 	assert_int_equal(r->done_count, 0);
 }
 
+/* Its first one finds no room, its second one does as soon as it is alone. */
+static cc_err add_without_room(struct db *d, MDB_txn *txn, void *arg)
+{
+	begin_fault(NO_SPACE);
+	return add_one(d, txn, arg);
+}
+
+static cc_err add_with_room(struct db *d, MDB_txn *txn, void *arg)
+{
+	if (number_in(d, txn, "n") == 0)
+		begin_fault(SOUND);
+	return add_one(d, txn, arg);
+}
+
+static void what_is_behind_one_that_is_held_is_not_there_without_it(void **state)
+{
+	struct rig *r = *state;
+
+	committer_hold(r->committer);
+	committer_submit(r->committer, add_without_room, done, &r->ops[0]);
+	committer_submit(r->committer, add_with_room, done, &r->ops[1]);
+	committer_stop(r->committer);
+	r->committer = NULL;
+	assert_int_equal(number(r, "n"), 0);
+	assert_int_equal(r->done_count, 0);
+}
+
 /* ---- readers ---- */
 
 struct reader {
@@ -534,6 +576,7 @@ int main(void)
 		TEST(what_is_not_there_after_a_failure_is_applied_again),
 		TEST(what_is_there_after_a_failure_is_not_applied_twice),
 		TEST(what_was_committed_before_a_failure_is_there_after_the_next_opening),
+		TEST(what_an_opening_finds_is_flushed_before_it_is_read),
 		TEST(one_failure_after_another_is_mended_when_a_commit_lies_between),
 		TEST(a_second_failure_is_the_end),
 		TEST(a_flush_that_fails_is_the_end_at_once),
@@ -543,6 +586,7 @@ int main(void)
 		TEST(a_write_that_the_quota_cut_short_is_no_disk_that_fails),
 		TEST(one_that_holds_waits_for_room),
 		TEST(one_that_holds_can_be_stopped),
+		TEST(what_is_behind_one_that_is_held_is_not_there_without_it),
 		TEST(readers_go_on_while_it_is_opened_anew),
 	};
 

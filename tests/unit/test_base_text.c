@@ -305,10 +305,22 @@ static void words_from_elsewhere_cannot_steer_a_terminal(void **state)
 	free(shown);
 }
 
+static void words_from_elsewhere_cannot_look_like_others(void **state)
+{
+	/* right to left, an isolate, no width, a soft hyphen, and letters that stay */
+	char *shown = text_printable(
+		cc_view_text("ph\u202eno\u2066e\u200b \u00adal\u061cice \u00e9\u2060"));
+
+	(void)state;
+	assert_string_equal(shown, "ph?no?e? ?al?ice \u00e9?");
+	free(shown);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(words_from_elsewhere_cannot_steer_a_terminal),
+		cmocka_unit_test(words_from_elsewhere_cannot_look_like_others),
 		cmocka_unit_test(clean_text_is_utf8_without_controls),
 		cmocka_unit_test(utf8_must_be_shortest_whole_and_without_surrogates),
 		cmocka_unit_test(tokens_and_names_have_their_letters),

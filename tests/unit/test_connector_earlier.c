@@ -149,7 +149,7 @@ static void an_old_claim_stays_in_doubt_where_the_ca_was_asked_anew_in_doubt(voi
 
 /* ---- what comes again ---- */
 
-static void another_document_under_the_id_of_a_job_under_way_is_refused(void **state)
+static void another_document_under_the_id_of_a_job_under_way_goes_elsewhere(void **state)
 {
 	struct rig *r = *state;
 	r->no_claim_answer = true;
@@ -158,7 +158,8 @@ static void another_document_under_the_id_of_a_job_under_way_is_refused(void **s
 	rig_cloud_job(r, (struct rig_job){.name = "job-1", .epoch = 2, .other_document = true});
 	rig_turn(r);
 	const Certq__Nack *nack = RIG_LAST(r, NACK)->nack;
-	assert_int_equal(nack->reason, CERTQ__NACK_REASON__NACK_REFUSED_HERE);
+	assert_int_equal(nack->reason, CERTQ__NACK_REASON__NACK_BUSY); /* five refusals suspend */
+	assert_true(nack->exclude_me);
 	assert_int_equal(nack->epoch, 2);
 	assert_int_equal(RIG_LAST(r, CLAIMS)->claims->claims[0]->epoch, 1);
 	assert_int_equal(RIG_IN(r, INTENT), 1);
@@ -260,7 +261,7 @@ int main(void)
 		RIG_TEST(a_queue_that_puts_the_settlement_of_an_old_claim_off_is_told_again),
 		RIG_TEST(an_empty_claim_whose_settlement_was_lost_is_told_beside_the_new_one),
 		RIG_TEST(an_old_claim_stays_in_doubt_where_the_ca_was_asked_anew_in_doubt),
-		RIG_TEST(another_document_under_the_id_of_a_job_under_way_is_refused),
+		RIG_TEST(another_document_under_the_id_of_a_job_under_way_goes_elsewhere),
 		RIG_TEST(
 			every_ca_with_a_claim_of_ours_is_asked_and_the_one_with_a_request_is_taken),
 		RIG_TEST(a_ca_that_cannot_tell_of_a_claim_of_ours_gives_way_to_one_that_has_it),

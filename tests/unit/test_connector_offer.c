@@ -196,6 +196,133 @@ static void an_open_claim_is_offered_as_open(void **state)
 	assert_int_equal(RIG_SENT(r, CREDIT), 1);
 }
 
+static void an_open_claim_goes_on_under_the_epoch_that_the_store_has_for_it(void **state)
+{
+	struct rig *r = *state;
+	r->no_result_answer = true;
+	rig_issue(r, "job-1");
+	rig_turn(r);
+	assert_int_equal(RIG_IN(r, RESULT), 1);
+	r->offer_epoch = 2;
+	go_back(r, 2, CERTQ__OFFER_VERDICT__OFFER_SAME);
+	assert_int_equal(first_offer(r)->jobs[0]->epoch, 1);
+	assert_int_equal(RIG_LAST(r, RESULT)->result->epoch, 2);
+	assert_true(RIG_LAST(r, RESULT)->result->success);
+	rig_forget_frames(r);
+	r->no_result_answer = false;
+	rig_restart(r); /* it is on disk */
+	assert_int_equal(RIG_LAST(r, HELD_LEASES)->held_leases->jobs[0]->epoch, 2);
+	assert_int_equal(RIG_LAST(r, RESULT)->result->epoch, 2);
+	rig_assert_done(r, "job-1", "issue");
+	assert_nothing_new(r);
+}
+
+static void a_settlement_goes_under_the_epoch_that_the_store_has_for_its_claim(void **state)
+{
+	struct rig *r = *state;
+	r->runners[0].silent = true;
+	rig_issue(r, "job-1");
+	rig_turn(r);
+	r->held_verdict = CERTQ__JOB_VERDICT__VERDICT_LOST;
+	r->runners[0].silent = false;
+	r->runners[0].away = true; /* before it is asked, the store has spoken */
+	r->offer_epoch = 3;
+	go_back(r, 2, CERTQ__OFFER_VERDICT__OFFER_SAME);
+	r->runners[0].away = false;
+	rig_attach_ca(r, 0);
+	rig_turn(r);
+	assert_int_equal(
+		RIG_LAST(r, SETTLE)->settle->outcome, CERTQ__SETTLEMENT__SETTLE_NOT_ISSUED);
+	assert_int_equal(RIG_LAST(r, SETTLE)->settle->epoch, 3);
+	assert_int_equal(rig_jobs(r), 0);
+}
+
+/* The present claim has epoch 2, the CA has to be asked about the first one. */
+static void take_twice(struct rig *r)
+{
+	r->runners[0].silent = true;
+	rig_issue(r, "job-1");
+	rig_turn(r);
+	r->held_verdict = CERTQ__JOB_VERDICT__VERDICT_LOST;
+	r->runners[0].silent = false;
+	r->runners[0].find = CA__CA_RESULT__CA_NOT_SENT;
+	rig_restart(r);
+	r->held_verdict = CERTQ__JOB_VERDICT__VERDICT_KEEP;
+	r->no_claim_answer = true;
+	rig_cloud_job(r, (struct rig_job){.name = "job-1", .epoch = 2});
+	rig_turn(r);
+	assert_int_equal(RIG_IN(r, INTENT), 1);
+}
+
+static void each_earlier_claim_is_offered_too(void **state)
+{
+	struct rig *r = *state;
+	take_twice(r);
+	go_back(r, 2, CERTQ__OFFER_VERDICT__OFFER_SAME);
+	const Certq__Offer *offer = first_offer(r);
+	assert_int_equal(offer->n_jobs, 2);
+	assert_int_equal(offer->jobs[0]->epoch, 2);
+	assert_int_equal(offer->jobs[1]->epoch, 1);
+	assert_text(offer->jobs[1]->ca, "ca-one");
+	assert_true(
+		cc_view_equal(codec_view(offer->jobs[0]->txid), codec_view(offer->jobs[1]->txid)));
+	assert_int_equal(offer->jobs[1]->settle, CERTQ__SETTLEMENT__SETTLE_UNSPECIFIED);
+}
+
+static void claims_that_are_one_at_the_store_are_settled_as_one(void **state)
+{
+	struct rig *r = *state;
+	take_twice(r);
+	r->no_claim_answer = false;
+	r->runners[0].find = CA__CA_RESULT__CA_ISSUED;
+	r->offer_epoch = 4;
+	go_back(r, 2, CERTQ__OFFER_VERDICT__OFFER_SAME);
+	assert_int_equal(first_offer(r)->n_jobs, 2);
+	assert_int_equal(RIG_LAST(r, RESULT)->result->epoch, 4);
+	assert_true(RIG_LAST(r, RESULT)->result->success);
+	assert_int_equal(RIG_SENT(r, SETTLE), 0);
+	rig_assert_done(r, "job-1", "issue");
+}
+
+static void pages_are_as_small_as_the_queue_takes_them(void **state)
+{
+	struct rig *r = *state;
+	for (uint32_t i = 0; i < 300; i++)
+		put_done(r, i);
+	rig_turn(r);
+	r->max_message = 2048;
+	go_back(r, 2, CERTQ__OFFER_VERDICT__OFFER_SAME);
+	size_t offered = 0;
+	for (size_t i = 0; i < r->out_count; i++) {
+		if (r->out[i]->body_case == CERTQ__ENVELOPE__BODY_OFFER)
+			offered += r->out[i]->offer->n_jobs;
+	}
+	assert_int_equal(offered, 300);
+	assert_true(RIG_LAST(r, OFFER)->offer->last);
+	assert_int_equal(RIG_SENT(r, CREDIT), 1);
+}
+
+static void a_certificate_that_the_queue_never_took_is_not_offered(void **state)
+{
+	struct rig *r = *state;
+	Journal__DoneJob done = JOURNAL__DONE_JOB__INIT;
+	struct journal_change *c = journal_change_new(r->journal);
+	uint8_t bytes[40] = {9};
+	put_done(r, 1);
+	done.state = JOURNAL__JOB_STATE__STATE_DONE;
+	done.epoch = 1;
+	done.cert_sha256 = codec_bytes(cc_view_of(bytes, 32));
+	done.serial = codec_bytes(cc_view_of(bytes, sizeof bytes));
+	done.keep_until_ms = clock_realtime_ms() + HOUR_MS;
+	done.time_ms = clock_realtime_ms();
+	journal_change_done(c, cc_view_of(bytes, 16), &done);
+	journal_commit(c, NULL, NULL);
+	rig_turn(r);
+	go_back(r, 2, CERTQ__OFFER_VERDICT__OFFER_SAME);
+	assert_int_equal(first_offer(r)->n_jobs, 1);
+	assert_int_equal(first_offer(r)->jobs[0]->job_id.data[0], 1);
+}
+
 static void answers_that_do_not_fit_the_page_end_the_session(void **state)
 {
 	struct rig *r = *state;
@@ -349,6 +476,207 @@ static void an_unknown_job_that_is_submitted_again_is_answered_from_the_journal(
 	assert_nothing_new(r);
 }
 
+static void assert_conflict(struct rig *r, uint32_t epoch)
+{
+	rig_forget_frames(r);
+	rig_cloud_job(r, (struct rig_job){.name = "job-1", .epoch = epoch, .other_document = true});
+	rig_turn(r);
+	assert_int_equal(RIG_SENT(r, RESULT), 1);
+	assert_false(RIG_LAST(r, RESULT)->result->success);
+	assert_text(RIG_LAST(r, RESULT)->result->code, "idempotency_conflict");
+	assert_int_equal(RIG_LAST(r, RESULT)->result->epoch, epoch);
+	rig_assert_done(r, "job-1", "issue");
+	assert_nothing_new(r);
+}
+
+static void another_document_under_the_id_of_a_job_that_is_done_fails(void **state)
+{
+	struct rig *r = *state;
+	do_one(r);
+	rig_restart(r);
+	assert_conflict(r, 2);
+	go_back(r, 2, CERTQ__OFFER_VERDICT__OFFER_SEND); /* open again, and over again */
+	assert_conflict(r, 3);
+}
+
+static void a_lease_of_a_job_whose_result_is_all_that_was_kept_is_answered(void **state)
+{
+	struct rig *r = *state;
+	do_one(r);
+	r->result_verdict = CERTQ__RESULT_VERDICT__RESULT_ALREADY_DEAD;
+	r->no_settle_answer = true;
+	go_back(r, 2, CERTQ__OFFER_VERDICT__OFFER_SEND);
+	assert_int_equal(RIG_IN(r, SETTLING), 1);
+	r->result_verdict = CERTQ__RESULT_VERDICT__RESULT_STORED;
+	rig_forget_frames(r);
+	rig_cloud_job(r, (struct rig_job){.name = "job-1", .epoch = 5});
+	rig_turn(r);
+	assert_int_equal(RIG_SENT(r, NACK), 0);
+	assert_false(RIG_LAST(r, RESULT)->result->success);
+	assert_text(RIG_LAST(r, RESULT)->result->code, "result_expired");
+	assert_int_equal(RIG_LAST(r, RESULT)->result->epoch, 5);
+	assert_int_equal(RIG_IN(r, SETTLING), 1); /* our own claim is settled as it was */
+	assert_nothing_new(r);
+}
+
+static void put_held(struct rig *r, uint32_t number)
+{
+	static char name[] = "ca-one";
+	ProtobufCBinaryData cas[] = {codec_text(name)};
+	Journal__OpenJob open = JOURNAL__OPEN_JOB__INIT;
+	Certq__Result result = CERTQ__RESULT__INIT;
+	struct journal_change *c = journal_change_new(r->journal);
+	uint8_t bytes[32] = {1, 2, 3};
+	cc_blob packed;
+	memcpy(bytes, &number, sizeof number);
+	open.state = JOURNAL__JOB_STATE__STATE_RESULT;
+	open.kind = codec_text("issue");
+	open.epoch = 1;
+	open.ca = cas[0];
+	open.n_cas = 1;
+	open.cas = cas;
+	open.txid = codec_bytes(cc_view_of(bytes, 16));
+	open.csr_sha256 = open.spki_sha256 = codec_bytes(cc_view_of(bytes, 32));
+	open.hold_until_ms = clock_realtime_ms() + INT64_C(7) * 24 * HOUR_MS;
+	open.hold_generation = 3; /* plus one */
+	result.job_id = open.txid;
+	result.epoch = 1;
+	packed = codec_pack(&result);
+	journal_change_open(c, open.txid.len == 16 ? codec_view(open.txid) : CC_VIEW_NONE, &open);
+	journal_change_blob(c, codec_view(open.txid), JOURNAL_RESULT, cc_blob_view(&packed));
+	journal_commit(c, NULL, NULL);
+	cc_blob_free(&packed);
+}
+
+static void results_that_are_held_do_not_keep_an_offer_from_its_end(void **state)
+{
+	struct rig *r = *state;
+	for (uint32_t i = 0; i < 300; i++)
+		put_held(r, i);
+	rig_turn(r);
+	go_back(r, 2, CERTQ__OFFER_VERDICT__OFFER_SAME);
+	assert_int_equal(RIG_IN(r, RESULT), 300);
+	assert_int_equal(RIG_SENT(r, RESULT), 0);
+	assert_true(RIG_LAST(r, OFFER)->offer->last);
+	assert_int_equal(RIG_SENT(r, CREDIT), 1);
+}
+
+/* ---- it is submitted again, and the queue wants what is here ---- */
+
+static void recall(struct rig *r, const char *name, uint32_t epoch, Certq__OfferVerdict verdict)
+{
+	uint8_t id[16];
+	rig_job_id(name, id);
+	rig_forget_frames(r);
+	rig_recall(r, cc_view_of(id, 16), epoch, verdict);
+	rig_turn(r);
+}
+
+static void what_the_queue_recalls_is_sent_at_any_time_under_its_epoch(void **state)
+{
+	struct rig *r = *state;
+	do_one(r);
+	cc_blob before = codec_pack(RIG_LAST(r, RESULT)->result->bundle);
+	go_back(r, 2, CERTQ__OFFER_VERDICT__OFFER_UNKNOWN_JOB);
+	recall(r, "job-1", 3, CERTQ__OFFER_VERDICT__OFFER_SEND);
+	assert_int_equal(RIG_SENT(r, RESULT), 1);
+	const Certq__Result *sent = RIG_LAST(r, RESULT)->result;
+	cc_blob after = codec_pack(sent->bundle);
+	assert_int_equal(sent->epoch, 3);
+	assert_true(sent->success);
+	assert_true(cc_view_equal(cc_blob_view(&before), cc_blob_view(&after)));
+	rig_assert_done(r, "job-1", "issue");
+	assert_nothing_new(r);
+	cc_blob_free(&before);
+	cc_blob_free(&after);
+}
+
+static void a_result_that_was_held_is_sent_when_its_job_is_recalled(void **state)
+{
+	struct rig *r = *state;
+	r->result_verdict = CERTQ__RESULT_VERDICT__RESULT_UNKNOWN_JOB;
+	rig_issue(r, "job-1");
+	rig_turn(r);
+	assert_int_equal(RIG_IN(r, RESULT), 1);
+	r->result_verdict = CERTQ__RESULT_VERDICT__RESULT_STORED;
+	recall(r, "job-1", 1, CERTQ__OFFER_VERDICT__OFFER_SAME);
+	assert_int_equal(RIG_SENT(r, RESULT), 1);
+	rig_assert_done(r, "job-1", "issue");
+	assert_nothing_new(r);
+}
+
+static void a_held_result_goes_under_the_epoch_of_today(void **state)
+{
+	struct rig *r = *state;
+	r->no_result_answer = true;
+	rig_issue(r, "job-1");
+	rig_turn(r);
+	assert_int_equal(RIG_IN(r, RESULT), 1);
+	r->no_result_answer = false;
+	r->result_verdict = CERTQ__RESULT_VERDICT__RESULT_UNKNOWN_JOB;
+	rig_cut(r);
+	rig_pass(r, 61000);
+	r->result_verdict = CERTQ__RESULT_VERDICT__RESULT_STORED;
+	recall(r, "job-1", 2, CERTQ__OFFER_VERDICT__OFFER_SEND);
+	assert_int_equal(RIG_LAST(r, RESULT)->result->epoch, 2);
+	rig_assert_done(r, "job-1", "issue");
+}
+
+static void a_recalled_result_that_is_not_kept_any_more_is_expired(void **state)
+{
+	struct rig *r = *state;
+	do_one(r);
+	rig_pass(r, 26 * HOUR_MS);
+	sweep(r);
+	rig_restart(r);
+	recall(r, "job-1", 2, CERTQ__OFFER_VERDICT__OFFER_SEND);
+	assert_text(RIG_LAST(r, RESULT)->result->code, "result_expired");
+	assert_int_equal(RIG_LAST(r, RESULT)->result->epoch, 2);
+	assert_nothing_new(r);
+}
+
+static void a_recalled_job_of_which_nothing_is_known_here_is_expired(void **state)
+{
+	struct rig *r = *state;
+	recall(r, "job-9", 2, CERTQ__OFFER_VERDICT__OFFER_SEND);
+	assert_false(RIG_LAST(r, RESULT)->result->success);
+	assert_text(RIG_LAST(r, RESULT)->result->code, "result_expired");
+	assert_int_equal(RIG_LAST(r, RESULT)->result->settle, CERTQ__SETTLEMENT__SETTLE_IN_DOUBT);
+	assert_int_equal(r->runners[0].submitted, 0);
+	assert_int_equal(rig_jobs(r), 0);
+}
+
+static void a_recalled_result_that_is_of_other_bytes_fails_the_job_and_is_never_revoked(
+	void **state)
+{
+	struct rig *r = *state;
+	do_one(r);
+	r->result_verdict = CERTQ__RESULT_VERDICT__RESULT_INVALID;
+	recall(r, "job-1", 2, CERTQ__OFFER_VERDICT__OFFER_SEND);
+	assert_false(RIG_LAST(r, RESULT)->result->success);
+	assert_text(RIG_LAST(r, RESULT)->result->code, "idempotency_conflict");
+	assert_int_equal(RIG_LAST(r, RESULT)->result->epoch, 2);
+	r->result_verdict = CERTQ__RESULT_VERDICT__RESULT_STORED;
+	rig_pass(r, HOUR_MS);
+	rig_restart(r);
+	rig_assert_done(r, "job-1", "in_doubt");
+	rig_pass(r, INT64_C(50) * HOUR_MS);
+	assert_nothing_new(r);
+}
+
+static void a_claim_that_is_asked_about_goes_on_as_it_was(void **state)
+{
+	struct rig *r = *state;
+	r->runners[0].silent = true;
+	rig_issue(r, "job-1");
+	rig_turn(r);
+	recall(r, "job-1", 1, CERTQ__OFFER_VERDICT__OFFER_SAME);
+	assert_int_equal(RIG_IN(r, CLAIMED), 1);
+	assert_int_equal(r->out_count, 0);
+	recall(r, "job-9", 1, CERTQ__OFFER_VERDICT__OFFER_SAME);
+	assert_int_equal(r->out_count, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -358,6 +686,12 @@ int main(void)
 		RIG_TEST(a_failure_without_a_doubt_is_not_offered),
 		RIG_TEST(an_orphan_that_was_kept_is_offered_as_such_and_never_sent),
 		RIG_TEST(an_open_claim_is_offered_as_open),
+		RIG_TEST(an_open_claim_goes_on_under_the_epoch_that_the_store_has_for_it),
+		RIG_TEST(a_settlement_goes_under_the_epoch_that_the_store_has_for_its_claim),
+		RIG_TEST(each_earlier_claim_is_offered_too),
+		RIG_TEST(claims_that_are_one_at_the_store_are_settled_as_one),
+		RIG_TEST(pages_are_as_small_as_the_queue_takes_them),
+		RIG_TEST(a_certificate_that_the_queue_never_took_is_not_offered),
 		RIG_TEST(answers_that_do_not_fit_the_page_end_the_session),
 		RIG_TEST(a_lost_result_is_sent_again_byte_for_byte),
 		RIG_TEST(a_lost_result_goes_under_the_epoch_that_the_store_names),
@@ -368,6 +702,17 @@ int main(void)
 		RIG_TEST(the_result_of_an_unknown_job_is_kept_for_seven_days),
 		RIG_TEST(an_unknown_job_is_offered_again_to_the_next_generation),
 		RIG_TEST(an_unknown_job_that_is_submitted_again_is_answered_from_the_journal),
+		RIG_TEST(another_document_under_the_id_of_a_job_that_is_done_fails),
+		RIG_TEST(a_lease_of_a_job_whose_result_is_all_that_was_kept_is_answered),
+		RIG_TEST(results_that_are_held_do_not_keep_an_offer_from_its_end),
+		RIG_TEST(what_the_queue_recalls_is_sent_at_any_time_under_its_epoch),
+		RIG_TEST(a_result_that_was_held_is_sent_when_its_job_is_recalled),
+		RIG_TEST(a_held_result_goes_under_the_epoch_of_today),
+		RIG_TEST(a_recalled_result_that_is_not_kept_any_more_is_expired),
+		RIG_TEST(a_recalled_job_of_which_nothing_is_known_here_is_expired),
+		RIG_TEST(
+			a_recalled_result_that_is_of_other_bytes_fails_the_job_and_is_never_revoked),
+		RIG_TEST(a_claim_that_is_asked_about_goes_on_as_it_was),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -138,7 +138,7 @@ static void an_orphan_whose_chain_was_never_kept_is_kept(void **state)
 {
 	struct rig *r = *state;
 	r->runners[0].long_chain = true;
-	r->held_verdict = CERTQ__JOB_VERDICT__VERDICT_ALREADY_DONE;
+	r->result_verdict = CERTQ__RESULT_VERDICT__RESULT_ALREADY_DONE;
 	r->winner = &r->other_ca;
 	rig_issue(r, "job-1");
 	rig_turn(r);
@@ -186,7 +186,6 @@ static void a_failed_jobs_certificate_has_no_winner_in_its_place_and_is_kept(voi
 {
 	struct rig *r = *state;
 	r->finish_status = VAULT__VAULT_STATUS__VAULT_REFUSED;
-	r->held_verdict = CERTQ__JOB_VERDICT__VERDICT_LOST;
 	rig_issue(r, "job-1");
 	rig_turn(r);
 	assert_int_equal(r->orphans, 0);
@@ -199,13 +198,167 @@ static void a_failed_jobs_certificate_with_a_winner_is_revoked_after_the_grace(v
 {
 	struct rig *r = *state;
 	r->finish_status = VAULT__VAULT_STATUS__VAULT_REFUSED;
-	r->held_verdict = CERTQ__JOB_VERDICT__VERDICT_ALREADY_DONE;
+	r->result_verdict = CERTQ__RESULT_VERDICT__RESULT_ALREADY_DONE;
 	r->winner = &r->other_ca;
 	rig_issue(r, "job-1");
 	rig_turn(r);
 	assert_int_equal(RIG_IN(r, ORPHAN), 1);
 	after_the_grace(r);
 	rig_assert_done(r, "job-1", "orphan_revoked");
+}
+
+/* ---- a job that is not over ---- */
+
+/* Its result was refused by the keyvault, and the job had been taken from us meanwhile. */
+static void begin_unfinished(struct rig *r)
+{
+	r->finish_status = VAULT__VAULT_STATUS__VAULT_REFUSED;
+	r->result_verdict = CERTQ__RESULT_VERDICT__RESULT_STALE_EPOCH;
+	r->held_verdict = CERTQ__JOB_VERDICT__VERDICT_LOST;
+	rig_issue(r, "job-1");
+	rig_turn(r);
+	assert_int_equal(RIG_IN(r, ORPHAN), 1);
+	assert_int_equal(RIG_SENT(r, SETTLE), 0);
+}
+
+static void come_again(struct rig *r, uint32_t epoch)
+{
+	rig_cloud_job(r, (struct rig_job){.name = "job-1", .epoch = epoch});
+	rig_turn(r);
+}
+
+static void a_certificate_of_a_job_that_is_not_over_is_not_settled(void **state)
+{
+	struct rig *r = *state;
+	begin_unfinished(r);
+	after_the_grace(r);
+	rig_restart(r);
+	after_the_grace(r);
+	assert_int_equal(RIG_IN(r, ORPHAN), 1);
+	assert_int_equal(RIG_SENT(r, SETTLE), 0);
+	assert_int_equal(r->orphans, 0);
+}
+
+static void when_the_job_is_dead_at_last_its_certificate_is_kept(void **state)
+{
+	struct rig *r = *state;
+	begin_unfinished(r);
+	r->result_verdict = CERTQ__RESULT_VERDICT__RESULT_ALREADY_DEAD;
+	rig_pass(r, 300000);
+	assert_int_equal(
+		RIG_LAST(r, SETTLE)->settle->outcome, CERTQ__SETTLEMENT__SETTLE_ORPHAN_KEPT);
+	rig_assert_done(r, "job-1", "orphan_kept");
+}
+
+static void when_another_has_won_at_last_the_certificate_is_revoked_after_the_grace(void **state)
+{
+	struct rig *r = *state;
+	begin_unfinished(r);
+	r->result_verdict = CERTQ__RESULT_VERDICT__RESULT_ALREADY_DONE;
+	r->winner = &r->other_ca;
+	rig_pass(r, 300000);
+	assert_int_equal(r->orphans, 0);
+	after_the_grace(r);
+	assert_int_equal(r->runners[0].revoked, 1);
+	rig_assert_done(r, "job-1", "orphan_revoked");
+}
+
+static void a_certificate_whose_job_comes_again_is_what_the_job_gets(void **state)
+{
+	struct rig *r = *state;
+	begin_unfinished(r);
+	r->finish_status = VAULT__VAULT_STATUS__VAULT_OK;
+	r->result_verdict = CERTQ__RESULT_VERDICT__RESULT_STORED;
+	r->runners[0].can_find = CA__CA_FIND__FIND_NONE;
+	come_again(r, 2);
+	const Certq__Result *result = RIG_LAST(r, RESULT)->result;
+	assert_true(result->success);
+	assert_int_equal(result->epoch, 2);
+	assert_int_equal(r->runners[0].submitted, 1);
+	const Certq__Settle *settle = RIG_LAST(r, SETTLE)->settle;
+	assert_int_equal(
+		RIG_SENT(r, SETTLE), 1); /* of the claim before, by which nothing was made */
+	assert_int_equal(settle->epoch, 1);
+	assert_int_equal(settle->outcome, CERTQ__SETTLEMENT__SETTLE_NOT_ISSUED);
+	rig_assert_done(r, "job-1", "issue");
+}
+
+static void a_certificate_in_hand_is_still_there_after_a_restart(void **state)
+{
+	struct rig *r = *state;
+	begin_unfinished(r);
+	r->finish_status = VAULT__VAULT_STATUS__VAULT_OK;
+	r->result_verdict = CERTQ__RESULT_VERDICT__RESULT_STORED;
+	r->no_claim_answer = true;
+	come_again(r, 2);
+	assert_int_equal(RIG_IN(r, INTENT), 1);
+	r->no_claim_answer = false;
+	r->held_verdict = CERTQ__JOB_VERDICT__VERDICT_KEEP;
+	rig_restart(r);
+	assert_int_equal(r->runners[0].submitted, 1);
+	assert_int_equal(r->runners[0].found, 0);
+	rig_assert_done(r, "job-1", "issue");
+}
+
+static void a_certificate_in_hand_whose_job_goes_away_again_waits_as_before(void **state)
+{
+	struct rig *r = *state;
+	begin_unfinished(r);
+	r->claim_verdict = CERTQ__CLAIM_VERDICT__CLAIM_LOST;
+	come_again(r, 2);
+	assert_int_equal(RIG_IN(r, ORPHAN), 1);
+	assert_int_equal(RIG_LAST(r, RESULT)->result->epoch, 1);
+	r->result_verdict = CERTQ__RESULT_VERDICT__RESULT_CANCELLED;
+	rig_pass(r, 300000);
+	const Certq__Settle *settle = NULL;
+	for (size_t i = 0; i < r->out_count; i++) {
+		if (r->out[i]->body_case == CERTQ__ENVELOPE__BODY_SETTLE &&
+			r->out[i]->settle->epoch == 1)
+			settle = r->out[i]->settle;
+		else if (r->out[i]->body_case == CERTQ__ENVELOPE__BODY_SETTLE)
+			assert_int_equal(
+				r->out[i]->settle->outcome, CERTQ__SETTLEMENT__SETTLE_NOT_ISSUED);
+	}
+	assert_non_null(settle);
+	assert_int_equal(settle->outcome, CERTQ__SETTLEMENT__SETTLE_ORPHAN_KEPT);
+	rig_assert_done(r, "job-1", "orphan_kept");
+}
+
+static void a_certificate_that_is_refused_again_ends_with_its_job(void **state)
+{
+	struct rig *r = *state;
+	begin_unfinished(r);
+	r->result_verdict = CERTQ__RESULT_VERDICT__RESULT_STORED;
+	come_again(r, 2);
+	assert_int_equal(r->runners[0].submitted, 1);
+	assert_int_equal(RIG_LAST(r, RESULT)->result->epoch, 2);
+	assert_false(RIG_LAST(r, RESULT)->result->success);
+	rig_assert_done(r, "job-1", "orphan_kept");
+}
+
+/* A store that went back gives out again a job that was done. */
+static void a_result_whose_job_comes_again_is_sent_again(void **state)
+{
+	struct rig *r = *state;
+	begin_orphan(r);
+	r->result_verdict = CERTQ__RESULT_VERDICT__RESULT_STORED;
+	come_again(r, 2);
+	assert_int_equal(RIG_LAST(r, RESULT)->result->epoch, 1);
+	assert_int_equal(r->runners[0].submitted, 1);
+	rig_assert_done(r, "job-1", "issue");
+}
+
+static void what_is_not_over_in_all_its_time_ends_in_doubt(void **state)
+{
+	struct rig *r = *state;
+	begin_unfinished(r);
+	rig_pass(r, 6 * day);
+	rig_pass(r, 61000);
+	assert_int_equal(RIG_IN(r, ORPHAN), 1);
+	rig_pass(r, 2 * day);
+	rig_pass(r, 61000);
+	assert_int_equal(RIG_LAST(r, SETTLE)->settle->outcome, CERTQ__SETTLEMENT__SETTLE_IN_DOUBT);
+	rig_assert_done(r, "job-1", "in_doubt");
 }
 
 static void no_more_are_revoked_in_an_hour_than_is_allowed(void **state)
@@ -271,6 +424,15 @@ int main(void)
 		RIG_TEST(a_ca_that_refuses_to_revoke_leaves_the_orphan),
 		RIG_TEST(a_failed_jobs_certificate_has_no_winner_in_its_place_and_is_kept),
 		RIG_TEST(a_failed_jobs_certificate_with_a_winner_is_revoked_after_the_grace),
+		RIG_TEST(a_certificate_of_a_job_that_is_not_over_is_not_settled),
+		RIG_TEST(when_the_job_is_dead_at_last_its_certificate_is_kept),
+		RIG_TEST(when_another_has_won_at_last_the_certificate_is_revoked_after_the_grace),
+		RIG_TEST(a_certificate_whose_job_comes_again_is_what_the_job_gets),
+		RIG_TEST(a_certificate_in_hand_is_still_there_after_a_restart),
+		RIG_TEST(a_certificate_in_hand_whose_job_goes_away_again_waits_as_before),
+		RIG_TEST(a_certificate_that_is_refused_again_ends_with_its_job),
+		RIG_TEST(a_result_whose_job_comes_again_is_sent_again),
+		RIG_TEST(what_is_not_over_in_all_its_time_ends_in_doubt),
 		RIG_TEST(no_more_are_revoked_in_an_hour_than_is_allowed),
 		RIG_TEST(a_restart_does_not_begin_the_hour_of_revocations_anew),
 	};

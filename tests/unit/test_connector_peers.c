@@ -43,10 +43,24 @@ static void approval_is_waited_for_at_the_queue_longer_each_time(void **state)
 	assert_false(RIG_LAST(r, NACK)->nack->count_attempt);
 	assert_int_equal(RIG_LAST(r, NACK)->nack->retry_delay_ms, 300000);
 	for (uint32_t i = 2; i < 8; i++) {
-		rig_cloud_job(r, (struct rig_job){.name = "job-1", .epoch = i});
+		rig_cloud_job(r, (struct rig_job){.name = "job-1", .epoch = i, .life_s = 86400});
 		rig_turn(r);
 	}
 	assert_int_equal(RIG_LAST(r, NACK)->nack->retry_delay_ms, 3600000);
+}
+
+static void approval_is_not_waited_for_beyond_the_jobs_end(void **state)
+{
+	struct rig *r = *state;
+	begin_with(r, VAULT__VAULT_STATUS__VAULT_WAITS_OPERATOR);
+	for (uint32_t i = 2; i < 8; i++) {
+		rig_cloud_job(r, (struct rig_job){.name = "job-1", .epoch = i});
+		rig_turn(r);
+	}
+	assert_in_range(RIG_LAST(r, NACK)->nack->retry_delay_ms, 1700000, 1800000);
+	rig_cloud_job(r, (struct rig_job){.name = "job-1", .epoch = 8, .life_s = 500});
+	rig_turn(r);
+	assert_int_equal(RIG_LAST(r, NACK)->nack->retry_delay_ms, 300000);
 }
 
 static void a_busy_keyvault_is_asked_again(void **state)
@@ -349,6 +363,7 @@ int main(void)
 		RIG_TEST(a_refusal_is_sent_as_a_signed_failure),
 		RIG_TEST(refused_here_is_given_to_another_connector),
 		RIG_TEST(approval_is_waited_for_at_the_queue_longer_each_time),
+		RIG_TEST(approval_is_not_waited_for_beyond_the_jobs_end),
 		RIG_TEST(a_busy_keyvault_is_asked_again),
 		RIG_TEST(a_keyvault_that_stays_busy_loses_the_job_to_others),
 		RIG_TEST(what_the_keyvault_does_not_support_fails),

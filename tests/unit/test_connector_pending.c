@@ -264,6 +264,33 @@ static void a_watched_request_that_is_granted_is_an_orphan(void **state)
 	rig_assert_done(r, "job-1", "orphan_kept");
 }
 
+/* It was lost before, so nobody was told a result that could be the question. */
+static void the_queue_is_asked_about_a_late_certificate_by_a_failure(void **state)
+{
+	struct rig *r = *state;
+	r->runners[0].can_withdraw = false;
+	rig_restart(r);
+	begin_pending(r);
+	r->held_verdict = CERTQ__JOB_VERDICT__VERDICT_LOST;
+	rig_gone(r, "job-1", CERTQ__JOB_VERDICT__VERDICT_LOST);
+	rig_turn(r);
+	assert_int_equal(RIG_IN(r, WATCH), 1);
+	assert_int_equal(RIG_SENT(r, RESULT), 0);
+	r->runners[0].poll = CA__CA_RESULT__CA_ISSUED;
+	r->result_verdict = CERTQ__RESULT_VERDICT__RESULT_STALE_EPOCH;
+	rig_pass(r, 12 * 60000);
+	rig_pass(r, 61000);
+	const Certq__Result *result = RIG_LAST(r, RESULT)->result;
+	assert_false(result->success);
+	assert_int_equal(result->epoch, 1);
+	assert_int_equal(result->settle, CERTQ__SETTLEMENT__SETTLE_IN_DOUBT);
+	assert_int_equal(RIG_IN(r, ORPHAN), 1);
+	assert_int_equal(RIG_SENT(r, SETTLE), 0);
+	r->result_verdict = CERTQ__RESULT_VERDICT__RESULT_ALREADY_DEAD;
+	rig_restart(r);
+	rig_assert_done(r, "job-1", "orphan_kept");
+}
+
 static void a_watch_that_is_over_ends_in_doubt(void **state)
 {
 	struct rig *r = *state;
@@ -489,6 +516,7 @@ int main(void)
 		RIG_TEST(a_ca_that_is_away_at_the_deadline_is_tried_and_then_watched),
 		RIG_TEST(a_watched_request_that_is_refused_settles_the_claim_exactly),
 		RIG_TEST(a_watched_request_that_is_granted_is_an_orphan),
+		RIG_TEST(the_queue_is_asked_about_a_late_certificate_by_a_failure),
 		RIG_TEST(a_watch_that_is_over_ends_in_doubt),
 		RIG_TEST(a_lost_request_that_was_granted_is_a_late_result),
 		RIG_TEST(a_lost_request_that_cannot_be_withdrawn_is_watched_without_a_result),

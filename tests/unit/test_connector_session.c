@@ -192,6 +192,29 @@ static void back_off_starts_anew_only_after_a_hello_ack(void **state)
 	assert_int_equal(session_of(r)->failures, 0);
 }
 
+static void back_off_does_not_start_anew_before_an_offer_is_answered(void **state)
+{
+	struct rig *r = *state;
+	r->refuses = true;
+	rig_cut(r);
+	for (int i = 0; i < 5; i++)
+		rig_jump(r, 60001);
+	unsigned failures = session_of(r)->failures;
+	r->refuses = false;
+	r->generation = 2;
+	r->wants_offer = true;
+	r->no_offer_answer = true;
+	rig_jump(r, 60001);
+	assert_int_equal(session_of(r)->state, SESSION_READY);
+	assert_true(session_of(r)->failures >= failures);
+	post_error(r, CERTQ__ERROR_CODE__ERROR_MALFORMED);
+	assert_true(session_of(r)->failures > failures);
+	r->no_offer_answer = false;
+	rig_jump(r, 60001);
+	assert_int_equal(session_of(r)->state, SESSION_READY);
+	assert_int_equal(session_of(r)->failures, 0);
+}
+
 static void an_identity_conflict_is_an_alarm_and_waits_long(void **state)
 {
 	struct rig *r = *state;
@@ -344,6 +367,7 @@ int main(void)
 		RIG_TEST(a_silent_queue_is_left),
 		RIG_TEST(back_off_grows_and_has_a_most),
 		RIG_TEST(back_off_starts_anew_only_after_a_hello_ack),
+		RIG_TEST(back_off_does_not_start_anew_before_an_offer_is_answered),
 		RIG_TEST(an_identity_conflict_is_an_alarm_and_waits_long),
 		cmocka_unit_test(the_wait_before_dialling_again_is_anything_up_to_its_limit),
 		RIG_TEST(a_superseded_connection_is_not_taken_back_at_once),

@@ -250,6 +250,33 @@ static void where_policy_leaves_it_to_the_operator_the_first_key_waits_too(void 
 	assert_int_equal(comes(rig, other), REASON_WAITS);
 }
 
+static void where_policy_leaves_it_to_the_operator_a_record_for_another_users_device_waits(
+	void **state)
+{
+	struct rig *rig = *state;
+	struct asking own = {.id = 2, .body = 1, .key = 1, .imported = true, .asks_first = true};
+	struct asking first = {
+		.id = 3, .body = 1, .key = 9, .asks_first = true, .user = "u2", .device = "d2"};
+	struct asking theirs = own, next = own, other_key = own;
+
+	theirs.id = 4;
+	next.id = 5;
+	other_key.id = 6;
+	theirs.user = next.user = other_key.user = "u2";
+	assert_int_equal(comes(rig, own), REASON_WAITS);
+	assert_int_equal(approve(rig, 2), REASON_NONE);
+	assert_int_equal(comes(rig, own), REASON_NONE);
+	assert_int_equal(comes(rig, first), REASON_WAITS);
+	assert_int_equal(approve(rig, 3), REASON_NONE);
+	assert_int_equal(comes(rig, first), REASON_NONE);
+	assert_int_equal(comes(rig, theirs), REASON_WAITS);
+	assert_int_equal(approve(rig, 4), REASON_NONE);
+	assert_int_equal(comes(rig, theirs), REASON_NONE);
+	assert_int_equal(comes(rig, next), REASON_NONE);
+	other_key.key = 2;
+	assert_int_equal(comes(rig, other_key), REASON_WAITS);
+}
+
 static void about_a_blocked_key_nobody_is_asked(void **state)
 {
 	struct rig *rig = *state;
@@ -341,6 +368,24 @@ static void questions_are_listed_in_pages(void **state)
 	assert_int_equal(pages, 3);
 }
 
+static void expect_decision_about_key(cc_view packed, uint8_t key)
+{
+	Vault__DecisionRecord *record = NULL;
+	Vault__Decision *decision = NULL;
+	uint8_t digest[SHA256_SIZE];
+
+	assert_int_equal(
+		codec_decode(&vault__decision_record__descriptor, packed, 65536, &record), CC_OK);
+	assert_int_equal(codec_decode(&vault__decision__descriptor, codec_view(record->decision),
+				 65536, &decision),
+		CC_OK);
+	memset(digest, key, sizeof(digest));
+	assert_int_equal(decision->spki_sha256.len, SHA256_SIZE);
+	assert_memory_equal(decision->spki_sha256.data, digest, SHA256_SIZE);
+	codec_free(decision);
+	codec_free(record);
+}
+
 static void a_question_is_one_decision_however_often_the_job_comes(void **state)
 {
 	struct rig *rig = *state;
@@ -352,6 +397,7 @@ static void a_question_is_one_decision_however_often_the_job_comes(void **state)
 	ask(rig, &again, &c);
 	assert_true(c.asked);
 	assert_int_equal(c.counter, 2);
+	expect_decision_about_key(cc_blob_view(&c.record), 2);
 	state_change_clear(&c);
 	ask(rig, &again, &c);
 	assert_false(c.asked);
@@ -381,31 +427,46 @@ static void questions_of_jobs_that_are_over_go(void **state)
 	state_change_clear(&c);
 }
 
+/* The first record for the only device of a user of its own. */
+static enum reason asks_as_number(struct rig *rig, unsigned number, int64_t now)
+{
+	struct state_change c;
+	char name[16];
+
+	snprintf(name, sizeof(name), "n%u", number);
+	change_init(&c, (uint8_t)number, (uint8_t)(number >> 8), now);
+	c.job_id[0] = (uint8_t)(number >> 8);
+	c.has_device = true;
+	c.not_after_s = now + 3600;
+	c.device.device_id = cc_blob_copy(cc_view_text(name));
+	c.device.user_id = cc_blob_copy(cc_view_text(name));
+	c.device.pinned = c.device.imported = c.device.may_wait = true;
+	return commit_and_clear(rig, &c);
+}
+
 static void only_so_many_wait_and_the_next_is_refused(void **state)
 {
 	struct rig *rig = *state;
-	char device[16];
 
-	for (unsigned i = 0; i <= STATE_WAITING_PER_TENANT; i++) {
-		struct asking a = {.key = 1, .imported = true, .device = device, .user = device};
-		struct state_change c;
-		bool full = i == STATE_WAITING_PER_TENANT;
-
-		snprintf(device, sizeof(device), "d%u", i);
-		a.id = (uint8_t)i;
-		a.body = (uint8_t)(i >> 8);
-		change_init(&c, a.id, a.body, NOW);
-		c.job_id[0] = (uint8_t)(i >> 8);
-		c.has_device = true;
-		c.not_after_s = NOW + 3600;
-		c.device.device_id = cc_blob_copy(cc_view_text(device));
-		c.device.user_id = cc_blob_copy(cc_view_text(device));
-		c.device.pinned = c.device.imported = c.device.may_wait = true;
-		commit(rig, &c);
-		assert_int_equal(c.verdict, full ? REASON_WAITING_FULL : REASON_WAITS);
-		state_change_clear(&c);
-	}
+	for (unsigned i = 0; i < STATE_WAITING_PER_TENANT; i++)
+		assert_int_equal(asks_as_number(rig, i, NOW), REASON_WAITS);
+	assert_int_equal(asks_as_number(rig, STATE_WAITING_PER_TENANT, NOW), REASON_WAITING_FULL);
 	assert_int_equal(waiting(rig), STATE_WAITING_PER_TENANT);
+}
+
+static void questions_that_are_past_take_room_until_they_are_gone(void **state)
+{
+	struct rig *rig = *state;
+	struct state_change tend = {.now_s = NOW + 3600 + 3601, .tends = true};
+	unsigned i = 0;
+
+	for (; i < STATE_WAITING_PER_TENANT; i++)
+		assert_int_equal(asks_as_number(rig, i, NOW), REASON_WAITS);
+	for (; i < STATE_WAITING_MAX; i++)
+		assert_int_equal(asks_as_number(rig, i, NOW + 3601), REASON_WAITS);
+	assert_int_equal(asks_as_number(rig, i, NOW + 7202), REASON_WAITING_FULL);
+	commit(rig, &tend);
+	assert_int_equal(asks_as_number(rig, i, NOW + 7202), REASON_WAITS);
 }
 
 int main(void)
@@ -422,12 +483,15 @@ int main(void)
 		WITH_RIG(a_users_first_device_is_approved_once),
 		WITH_RIG(another_users_device_is_approved_once_for_a_user),
 		WITH_RIG(where_policy_leaves_it_to_the_operator_the_first_key_waits_too),
+		WITH_RIG(
+			where_policy_leaves_it_to_the_operator_a_record_for_another_users_device_waits),
 		WITH_RIG(about_a_blocked_key_nobody_is_asked),
 		WITH_RIG(a_question_says_what_an_operator_judges_by),
 		WITH_RIG(questions_are_listed_in_pages),
 		WITH_RIG(a_question_is_one_decision_however_often_the_job_comes),
 		WITH_RIG(questions_of_jobs_that_are_over_go),
 		WITH_RIG(only_so_many_wait_and_the_next_is_refused),
+		WITH_RIG(questions_that_are_past_take_room_until_they_are_gone),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,58 +2,9 @@
  * The store's contract over the years: a store that is an older copy of itself, and a clock that was
  * once far ahead.
  */
-#include "tests/support/store_rig_jobs.h"
+#include "tests/support/store_rig_life.h"
 
-#include "base/file.h"
-
-enum { MINUTE = 60 * 1000, HOUR = 60 * MINUTE };
 static const int64_t YEAR = (int64_t)365 * 24 * HOUR;
-
-/* ---- an older copy -------------------------------------------------------------------------------- */
-
-static void data_file(const struct rig *r, const char *name, char ret[128])
-{
-	snprintf(ret, 128, "%s/%s", r->dir, name);
-}
-
-static void copy_file(const char *from, const char *to)
-{
-	cc_blob bytes = CC_BLOB_NONE;
-
-	assert_int_equal(file_read(from, FILE_ANY, (size_t)64 << 20, &bytes), CC_OK);
-	unlink(to);
-	assert_int_equal(file_write_atomic(to, cc_blob_view(&bytes), 0600), CC_OK);
-	cc_blob_free(&bytes);
-}
-
-static void close_store(struct rig *r)
-{
-	store_close(r->store);
-	r->store = NULL;
-}
-
-static void back_up(struct rig *r)
-{
-	char data[128], kept[128];
-
-	data_file(r, "data.mdb", data);
-	data_file(r, "kept", kept);
-	close_store(r);
-	copy_file(data, kept);
-	rig_open(r);
-}
-
-static void restore(struct rig *r)
-{
-	char data[128], kept[128];
-
-	data_file(r, "data.mdb", data);
-	data_file(r, "kept", kept);
-	close_store(r);
-	copy_file(kept, data);
-	unlink(kept);
-	rig_open(r);
-}
 
 static void a_store_that_is_only_reopened_keeps_its_generation(void **state)
 {
@@ -70,8 +21,8 @@ static void a_copy_that_was_put_back_has_a_new_generation_once(void **state)
 	struct rig *r = *state;
 	uint64_t generation = store_generation(r->store);
 
-	back_up(r);
-	restore(r);
+	rig_back_up(r);
+	rig_restore(r);
 	assert_true(store_went_back(r->store));
 	assert_int_not_equal(store_generation(r->store), generation);
 	generation = store_generation(r->store);
@@ -98,12 +49,12 @@ static void a_store_that_went_back_takes_its_connectors_back_but_no_other_journa
 	struct rig_conn c;
 
 	rig_connect(r, &c, HQ1);
-	back_up(r);
+	rig_back_up(r);
 	rig_redial(r, &c, false);
 	rig_resume(r, &c, NULL, 0);
 	rig_redial(r, &c, false);
 	rig_resume(r, &c, NULL, 0);
-	restore(r);
+	rig_restore(r);
 	c.journal[0] ^= 1;
 	assert_int_equal(rig_dial(r, &c).result, STORE_IDENTITY_CONFLICT);
 	c.journal[0] ^= 1;
@@ -124,8 +75,8 @@ static void a_store_that_went_back_gives_out_nothing_before_connectors_had_their
 	rig_connect(r, &c, HQ1);
 	rig_connect(r, &other, HQ2);
 	rig_enqueue_job(r, 1);
-	back_up(r);
-	restore(r);
+	rig_back_up(r);
+	rig_restore(r);
 	rig_redial(r, &c, false);
 	rig_resume(r, &c, NULL, 0);
 	out = rig_lease(r, (struct store_lease_in){.session = c.s, .max_jobs = 1});
@@ -151,8 +102,8 @@ static void nothing_expires_before_connectors_of_a_store_that_went_back_had_thei
 	rig_connect(r, &c, HQ1);
 	rig_enqueue_job(r, 1);
 	rig_take_one(r, &c, 1);
-	back_up(r);
-	restore(r);
+	rig_back_up(r);
+	rig_restore(r);
 	rig_pass(r, RIG_LEASE_MS + 2000);
 	assert_int_equal(rig_sweep_all(r).result, STORE_ON_HOLD);
 	rig_pass(r, RIG_LEASE_MS);
@@ -171,8 +122,8 @@ static void the_wait_ends_when_the_last_connector_that_is_known_has_come(void **
 		r, (struct store_connector_set_in){
 			   .tenant = T, .id = gone.name, .set_disabled = true, .disabled = true});
 	rig_enqueue_job(r, 1);
-	back_up(r);
-	restore(r);
+	rig_back_up(r);
+	rig_restore(r);
 	rig_redial(r, &c, false);
 	rig_resume(r, &c, NULL, 0);
 	assert_int_equal(rig_take(r, &c, 1), 0);
@@ -185,88 +136,17 @@ static void the_wait_ends_when_the_last_connector_that_is_known_has_come(void **
 
 /* ---- what was finished since the copy was made ----------------------------------------------------- */
 
-struct offer_call {
-	struct rig *rig;
-	enum store_result result;
-};
-
-static void on_offered(void *arg, const struct store_offer_out *out)
-{
-	struct offer_call *c = arg;
-
-	assert_int_equal(out->err, CC_OK);
-	c->result = out->result;
-	rig_keep_verdicts(c->rig, out->items, out->count);
-	rig_answered(c->rig);
-}
-
-static enum store_result offer_page(struct rig *r, const struct rig_conn *c,
-	const struct store_offered *jobs, size_t count, bool last)
-{
-	struct offer_call call = {.rig = r};
-	struct store_offer_in in = {.session = c->s, .jobs = jobs, .count = count, .last = last};
-
-	r->answered = false;
-	store_offer(r->store, &in, on_offered, &call);
-	rig_wait(r);
-	return call.result;
-}
-
-static struct store_offered finished(
-	struct rig *r, uint32_t job, uint32_t epoch, uint8_t certificate)
-{
-	return (struct store_offered){.job_id = rig_id(r, job),
-		.epoch = epoch,
-		.success = true,
-		.certificate = rig_certificate(certificate),
-		.ca = cc_view_text("corp-ca"),
-		.csr_sha256 = rig_digest(40),
-		.spki_sha256 = rig_digest(40),
-		.txid = cc_view_part(rig_digest(40), 0, 16)};
-}
-
-/* The verdict; r->items[0] has the epoch and the winner. */
-static enum store_result offer_one(
-	struct rig *r, const struct rig_conn *c, struct store_offered job)
-{
-	assert_int_equal(offer_page(r, c, &job, 1, false), STORE_OK);
-	assert_int_equal(r->count, 1);
-	return r->items[0].result;
-}
-
-static void end_offer(struct rig *r, const struct rig_conn *c)
-{
-	assert_int_equal(offer_page(r, c, NULL, 0, true), STORE_OK);
-}
-
-/* The copy has the job READY; then it was done. */
-static void lose_a_done_job(struct rig *r, struct rig_conn *c)
-{
-	rig_connect(r, c, HQ1);
-	rig_enqueue_job(r, 1);
-	c->generation = store_generation(r->store);
-	back_up(r);
-	rig_redial(r, c, false);
-	rig_resume(r, c, NULL, 0);
-	assert_int_equal(rig_take_one(r, c, 1), 1);
-	assert_int_equal(rig_claim_one(r, c, 1, 1), STORE_GRANTED);
-	assert_int_equal(rig_succeed(r, HQ1, 1, 1, 5), STORE_STORED);
-	restore(r);
-	assert_true(rig_dial(r, c).offer);
-	rig_resume(r, c, NULL, 0);
-}
-
 static void a_connector_that_has_to_offer_gets_no_work_before_the_end_of_its_offer(void **state)
 {
 	struct rig *r = *state;
 	struct rig_conn c;
 
-	lose_a_done_job(r, &c);
+	rig_lose_a_done_job(r, &c);
 	rig_enqueue_job(r, 2);
 	assert_int_equal(rig_take(r, &c, 9), 0);
-	assert_int_equal(offer_one(r, &c, finished(r, 1, 1, 5)), STORE_SEND);
+	assert_int_equal(rig_offer_one(r, &c, rig_finished(r, 1, 1, 5)), STORE_SEND);
 	assert_int_equal(rig_take(r, &c, 9), 0);
-	end_offer(r, &c);
+	rig_end_offer(r, &c);
 	assert_int_equal(rig_take_one(r, &c, 2), 1);
 	/* and is not asked again, even when it did not get the answer */
 	assert_false(rig_dial(r, &c).offer);
@@ -278,12 +158,12 @@ static void a_lost_result_is_wanted_and_its_job_goes_to_nobody_else(void **state
 	struct rig_conn c, other;
 
 	rig_connect(r, &other, HQ2);
-	lose_a_done_job(r, &c);
+	rig_lose_a_done_job(r, &c);
 	rig_redial(r, &other, false);
 	rig_resume(r, &other, NULL, 0);
-	assert_int_equal(offer_one(r, &c, finished(r, 1, 1, 5)), STORE_SEND);
+	assert_int_equal(rig_offer_one(r, &c, rig_finished(r, 1, 1, 5)), STORE_SEND);
 	assert_int_equal(r->items[0].epoch, 1);
-	end_offer(r, &c);
+	rig_end_offer(r, &c);
 	assert_int_equal(rig_state(r, 1), STORE_CLAIMED);
 	assert_int_equal(rig_take(r, &other, 9), 0);
 	assert_int_equal(rig_succeed(r, HQ1, 1, 1, 5), STORE_STORED);
@@ -299,11 +179,11 @@ static void a_lost_result_that_never_comes_leaves_its_claim_to_the_next_holder(v
 	struct rig_conn c, other;
 
 	rig_connect(r, &other, HQ2);
-	lose_a_done_job(r, &c);
+	rig_lose_a_done_job(r, &c);
 	rig_redial(r, &other, false);
 	rig_resume(r, &other, NULL, 0);
-	assert_int_equal(offer_one(r, &c, finished(r, 1, 1, 5)), STORE_SEND);
-	end_offer(r, &c);
+	assert_int_equal(rig_offer_one(r, &c, rig_finished(r, 1, 1, 5)), STORE_SEND);
+	rig_end_offer(r, &c);
 	rig_hang_up(r, &c);
 	rig_pass(r, 16 * MINUTE);
 	rig_sweep_all(r);
@@ -323,13 +203,13 @@ static void a_store_that_knows_the_result_wants_nothing(void **state)
 	rig_take_one(r, &c, 1);
 	assert_int_equal(rig_succeed(r, HQ1, 1, 1, 5), STORE_STORED);
 	c.generation = store_generation(r->store);
-	back_up(r);
-	restore(r);
+	rig_back_up(r);
+	rig_restore(r);
 	rig_redial(r, &c, false);
 	rig_resume(r, &c, NULL, 0);
-	assert_int_equal(offer_one(r, &c, finished(r, 1, 1, 5)), STORE_SAME);
-	assert_int_equal(offer_one(r, &c, finished(r, 7, 1, 5)), STORE_UNKNOWN_JOB);
-	assert_int_equal(offer_one(r, &c, finished(r, 1, 1, 6)), STORE_ALREADY_DONE);
+	assert_int_equal(rig_offer_one(r, &c, rig_finished(r, 1, 1, 5)), STORE_SAME);
+	assert_int_equal(rig_offer_one(r, &c, rig_finished(r, 7, 1, 5)), STORE_UNKNOWN_JOB);
+	assert_int_equal(rig_offer_one(r, &c, rig_finished(r, 1, 1, 6)), STORE_ALREADY_DONE);
 	assert_int_equal(r->items[0].winner, 5);
 }
 
@@ -339,14 +219,14 @@ static void a_connector_that_comes_too_late_sends_under_an_epoch_of_its_own(void
 	struct rig_conn c, other;
 
 	rig_connect(r, &other, HQ2);
-	lose_a_done_job(r, &c);
+	rig_lose_a_done_job(r, &c);
 	rig_redial(r, &other, false);
 	rig_resume(r, &other, NULL, 0);
 	rig_pass(r, 16 * MINUTE);
 	assert_int_equal(rig_take_one(r, &other, 1), 1);
 	assert_int_equal(rig_claim_at(r, &other, 1, 1, "corp-ca", 41), STORE_GRANTED);
 	r->hint_count = 0;
-	assert_int_equal(offer_one(r, &c, finished(r, 1, 1, 5)), STORE_SEND);
+	assert_int_equal(rig_offer_one(r, &c, rig_finished(r, 1, 1, 5)), STORE_SEND);
 	assert_int_equal(r->items[0].epoch, 2);
 	assert_int_equal(rig_last_hint(r, STORE_HINT_GONE)->result, STORE_LOST);
 	assert_string_equal(rig_last_hint(r, STORE_HINT_GONE)->connector, "hq-2");
@@ -362,12 +242,12 @@ static void a_dead_job_of_which_a_certificate_is_offered_asks_the_ca_when_it_run
 	struct rig *r = *state;
 	struct rig_conn c;
 
-	lose_a_done_job(r, &c);
+	rig_lose_a_done_job(r, &c);
 	rig_bury(r, (struct store_bury_in){
 			    .tenant = T, .job_id = rig_id(r, 1), .by = cc_view_text("op")});
-	assert_int_equal(offer_one(r, &c, finished(r, 1, 1, 5)), STORE_ALREADY_DEAD);
+	assert_int_equal(rig_offer_one(r, &c, rig_finished(r, 1, 1, 5)), STORE_ALREADY_DEAD);
 	assert_int_equal(rig_hints(r, STORE_HINT_IN_DOUBT, 1), 1);
-	end_offer(r, &c);
+	rig_end_offer(r, &c);
 	assert_int_equal(rig_replay(r, (struct store_replay_in){.tenant = T,
 					       .job_id = rig_id(r, 1),
 					       .by = cc_view_text("op")})
@@ -383,14 +263,14 @@ static void a_doubt_that_is_offered_is_recorded_and_the_job_goes_on(void **state
 	struct rig_conn c;
 	struct store_offered doubt;
 
-	lose_a_done_job(r, &c);
-	doubt = finished(r, 1, 1, 5);
+	rig_lose_a_done_job(r, &c);
+	doubt = rig_finished(r, 1, 1, 5);
 	doubt.success = false;
 	doubt.settle = STORE_IN_DOUBT;
 	doubt.certificate = (struct store_certificate){{0}, {0}, {0}};
-	assert_int_equal(offer_one(r, &c, doubt), STORE_SAME);
+	assert_int_equal(rig_offer_one(r, &c, doubt), STORE_SAME);
 	assert_int_equal(rig_hints(r, STORE_HINT_IN_DOUBT, 1), 1);
-	end_offer(r, &c);
+	rig_end_offer(r, &c);
 	assert_int_equal(rig_take_one(r, &c, 1), 2);
 	assert_int_equal(r->items[0].prior, 1);
 }
@@ -402,14 +282,14 @@ static void an_open_claim_that_is_offered_is_recorded_and_settled_later(void **s
 	struct rig_conn c;
 	struct store_offered open;
 
-	lose_a_done_job(r, &c);
-	open = finished(r, 1, 1, 5);
+	rig_lose_a_done_job(r, &c);
+	open = rig_finished(r, 1, 1, 5);
 	open.success = false;
 	open.certificate = (struct store_certificate){{0}, {0}, {0}};
-	assert_int_equal(offer_one(r, &c, open), STORE_SAME);
-	assert_int_equal(offer_one(r, &c, open), STORE_SAME); /* once */
+	assert_int_equal(rig_offer_one(r, &c, open), STORE_SAME);
+	assert_int_equal(rig_offer_one(r, &c, open), STORE_SAME); /* once */
 	assert_int_equal(rig_hints(r, STORE_HINT_IN_DOUBT, 1), 0);
-	end_offer(r, &c);
+	rig_end_offer(r, &c);
 	assert_int_equal(rig_take_one(r, &c, 1), 2);
 	assert_int_equal(r->items[0].prior, 1);
 	assert_int_equal(rig_settle_at(r, HQ1, 1, 1, "corp-ca", STORE_NOT_ISSUED), STORE_OK);
@@ -428,13 +308,13 @@ static void what_was_claimed_in_the_copy_waits_for_the_offer(void **state)
 	rig_take_one(r, &c, 2);
 	assert_int_equal(rig_claim_one(r, &c, 1, 1), STORE_GRANTED);
 	c.generation = store_generation(r->store);
-	back_up(r);
-	restore(r);
+	rig_back_up(r);
+	rig_restore(r);
 	rig_redial(r, &c, true);
 	assert_int_equal(rig_resume(r, &c, NULL, 0).in_doubt, 0);
 	assert_int_equal(rig_state(r, 1), STORE_CLAIMED);
-	assert_int_equal(offer_one(r, &c, finished(r, 1, 1, 5)), STORE_SEND);
-	end_offer(r, &c);
+	assert_int_equal(rig_offer_one(r, &c, rig_finished(r, 1, 1, 5)), STORE_SEND);
+	rig_end_offer(r, &c);
 	assert_int_equal(rig_state(r, 1), STORE_CLAIMED);
 	assert_int_equal(rig_hints(r, STORE_HINT_IN_DOUBT, 1), 0);
 	assert_int_equal(rig_state(r, 2), STORE_READY); /* neither listed nor offered */
@@ -448,8 +328,8 @@ static void a_claimed_job_that_a_store_forgot_is_its_connectors_again(void **sta
 
 	rig_connect(r, &c, HQ1);
 	rig_enqueue_job(r, 1);
-	back_up(r);
-	restore(r);
+	rig_back_up(r);
+	rig_restore(r);
 	rig_redial(r, &c, true);
 	rig_resume(r, &c, &held, 1);
 	assert_int_equal(r->items[0].result, STORE_KEEP);
@@ -466,8 +346,8 @@ static void what_is_only_cleared_up_is_not_taken_back(void **state)
 
 	rig_connect(r, &c, HQ1);
 	rig_enqueue_job(r, 1);
-	back_up(r);
-	restore(r);
+	rig_back_up(r);
+	rig_restore(r);
 	rig_redial(r, &c, true);
 	rig_resume(r, &c, &held, 1);
 	assert_int_equal(r->items[0].result, STORE_LOST);
@@ -478,11 +358,11 @@ static void an_offer_that_nobody_asked_for_is_not_taken(void **state)
 {
 	struct rig *r = *state;
 	struct rig_conn c;
-	struct store_offered job = finished(r, 1, 1, 5);
+	struct store_offered job = rig_finished(r, 1, 1, 5);
 
 	rig_connect(r, &c, HQ1);
 	rig_enqueue_job(r, 1);
-	assert_int_equal(offer_page(r, &c, &job, 1, true), STORE_INVALID);
+	assert_int_equal(rig_offer_page(r, &c, &job, 1, true), STORE_INVALID);
 	assert_int_equal(rig_state(r, 1), STORE_READY);
 	c.generation = store_generation(r->store) ^ 1;
 	assert_false(rig_dial(r, &c).offer);
@@ -493,15 +373,15 @@ static void an_offer_that_was_cut_off_begins_anew(void **state)
 	struct rig *r = *state;
 	struct rig_conn c;
 
-	lose_a_done_job(r, &c);
-	assert_int_equal(offer_one(r, &c, finished(r, 1, 1, 5)), STORE_SEND);
+	rig_lose_a_done_job(r, &c);
+	assert_int_equal(rig_offer_one(r, &c, rig_finished(r, 1, 1, 5)), STORE_SEND);
 	rig_hang_up(r, &c);
 	rig_reopen(r);
 	assert_true(rig_dial(r, &c).offer);
 	rig_resume(r, &c, NULL, 0);
-	assert_int_equal(offer_one(r, &c, finished(r, 1, 1, 5)), STORE_SEND);
+	assert_int_equal(rig_offer_one(r, &c, rig_finished(r, 1, 1, 5)), STORE_SEND);
 	assert_int_equal(r->items[0].epoch, 1);
-	end_offer(r, &c);
+	rig_end_offer(r, &c);
 	assert_int_equal(rig_succeed(r, HQ1, 1, 1, 5), STORE_STORED);
 }
 
@@ -513,11 +393,11 @@ static void a_result_of_a_lease_that_the_store_forgot_is_taken(void **state)
 
 	rig_connect(r, &c, HQ1);
 	rig_enqueue_job(r, 1);
-	back_up(r);
+	rig_back_up(r);
 	rig_redial(r, &c, false);
 	rig_resume(r, &c, NULL, 0);
 	assert_int_equal(rig_take_one(r, &c, 1), 1);
-	restore(r);
+	rig_restore(r);
 	rig_redial(r, &c, false);
 	rig_resume(r, &c, NULL, 0);
 	assert_int_equal(rig_succeed(r, HQ1, 1, 1, 5), STORE_STORED);
@@ -543,8 +423,8 @@ static void a_job_that_a_store_which_went_back_finds_unlisted_counts_no_crash(vo
 	rig_connect(r, &c, HQ1);
 	rig_enqueue_job(r, 1);
 	rig_take_one(r, &c, 1);
-	back_up(r);
-	restore(r);
+	rig_back_up(r);
+	rig_restore(r);
 	rig_redial(r, &c, true);
 	assert_int_equal(rig_resume(r, &c, NULL, 0).requeued, 1);
 	assert_int_equal(rig_fetch(r, (struct store_fetch_in){.tenant = T, .job_id = rig_id(r, 1)})

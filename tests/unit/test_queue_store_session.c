@@ -353,6 +353,33 @@ static void a_suspected_job_waits_for_its_holder(void **state)
 	assert_int_equal(rig_resume(r, &c, NULL, 0).requeued, 1);
 }
 
+/* Its first holder may have been cut off only; from the second on the lease waits, also for one that is slow. */
+static void a_job_that_kills_slow_starters_is_poison(void **state)
+{
+	struct rig *r = *state;
+	struct rig_conn c;
+	uint32_t deliveries = 0;
+
+	rig_pass(r, RIG_LEASE_MS);
+	rig_connect(r, &c, HQ1);
+	rig_enqueue_job(r, 1);
+	while (deliveries < 10 && rig_take(r, &c, 1) == 1) {
+		deliveries++;
+		rig_hang_up(r, &c);
+		rig_pass(r, 6000);
+		rig_sweep_all(r);
+		rig_redial(r, &c, true);
+		rig_resume(r, &c, NULL, 0);
+		rig_pass(r, 60001); /* its delay */
+		rig_hang_up(r, &c);
+		rig_redial(r, &c, false);
+		rig_resume(r, &c, NULL, 0);
+	}
+	assert_int_equal(deliveries, 4);
+	assert_int_equal(rig_state(r, 1), STORE_DEAD);
+	assert_int_equal(r->items[0].dead, STORE_DEAD_POISON);
+}
+
 static void an_unlisted_claimed_job_is_held_and_recorded_in_doubt(void **state)
 {
 	struct rig *r = *state;
@@ -579,6 +606,7 @@ int main(void)
 		RIG_TEST(what_is_not_claimed_moves_soon_after_its_connector_is_gone),
 		RIG_TEST(who_is_back_in_time_has_its_whole_lease_again),
 		RIG_TEST(a_suspected_job_waits_for_its_holder),
+		RIG_TEST(a_job_that_kills_slow_starters_is_poison),
 		RIG_TEST(an_unlisted_claimed_job_is_held_and_recorded_in_doubt),
 		RIG_TEST(a_failure_that_knows_better_ends_the_doubt),
 		RIG_TEST(a_nack_that_knows_better_ends_the_doubt),

@@ -90,6 +90,21 @@ static void a_store_reopened_an_hour_behind_does_not_go_back(void **state)
 	assert_int_equal(rig_sweep_all(r).leases_expired, 1);
 }
 
+static void a_time_that_was_told_is_kept_though_the_commit_before_it_failed(void **state)
+{
+	struct rig *r = *state;
+	int64_t before;
+
+	rig_pass(r, HOUR);
+	store_fail_next_for_test(r->store);
+	assert_int_equal(rig_enqueue(r, rig_new_job(r, 1, STORE_ISSUE)).err, CC_IO);
+	rig_enqueue_job(r, 2);
+	before = store_now_ms(r->store);
+	rig_shift(r, -HOUR, 0);
+	rig_reopen(r);
+	assert_true(store_now_ms(r->store) >= before - 1000);
+}
+
 static void a_jump_of_the_clock_holds_the_sweep(void **state)
 {
 	struct rig *r = *state;
@@ -324,6 +339,7 @@ int main(void)
 		RIG_TEST(only_sweep_ends_a_lease),
 		RIG_TEST(a_store_reopened_an_hour_ahead_lets_connectors_extend_first),
 		RIG_TEST(a_store_reopened_an_hour_behind_does_not_go_back),
+		RIG_TEST(a_time_that_was_told_is_kept_though_the_commit_before_it_failed),
 		RIG_TEST(a_jump_of_the_clock_holds_the_sweep),
 		RIG_TEST(suspend_is_no_jump),
 		RIG_TEST(claimed_jobs_of_a_connector_that_is_gone_are_taken_over),
