@@ -117,6 +117,7 @@ static Certq__ClaimVerdict claim_verdict(enum store_result result)
 	case STORE_EXPIRED:
 		return CERTQ__CLAIM_VERDICT__CLAIM_EXPIRED;
 	case STORE_CONFLICT: /* an earlier claim has to be settled first */
+	case STORE_ON_HOLD:  /* offers are missing */
 		return CERTQ__CLAIM_VERDICT__CLAIM_RETRY_LATER;
 	default:
 		return CERTQ__CLAIM_VERDICT__CLAIM_LOST;

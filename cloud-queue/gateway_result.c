@@ -72,6 +72,8 @@ static Certq__ResultVerdict verdict_of(const struct store_complete_out *out)
 	if (out->err != CC_OK)
 		return CERTQ__RESULT_VERDICT__RESULT_RETRY_LATER;
 	switch (out->result) {
+	case STORE_ON_HOLD:
+		return CERTQ__RESULT_VERDICT__RESULT_RETRY_LATER;
 	case STORE_STORED:
 		return CERTQ__RESULT_VERDICT__RESULT_STORED;
 	case STORE_DUPLICATE_SAME:

@@ -280,15 +280,18 @@ out:
 	return err;
 }
 
+/* While a store that went back waits for offers, no CA is asked: the job may be done already. */
 static cc_err claim_one(struct store_tx *x, const struct store_session *s,
-	const struct store_claim *c, struct store_item_verdict *ret)
+	const struct store_claim *c, bool waits, struct store_item_verdict *ret)
 {
 	struct store_job_row j;
 	cc_err err = CC_OK;
 
 	*ret = (struct store_item_verdict){.job_id = c->job_id, .epoch = c->epoch, .ca = c->ca};
 	TRY(store_session_item(x, s, ret, &j));
-	if (ret->result == STORE_KEEP)
+	if (ret->result == STORE_KEEP && waits)
+		ret->result = STORE_ON_HOLD;
+	else if (ret->result == STORE_KEEP)
 		TRY(grant(x, &j, c, &ret->result));
 out:
 	return err;
@@ -298,11 +301,13 @@ cc_err store_lmdb_claim(
 	struct store_tx *x, const struct store_claim_in *in, struct store_claim_out *out)
 {
 	struct store_item_verdict *items;
+	bool waits;
 	cc_err err = CC_OK;
 
 	TRY(store_session_items(x, &in->session, in->count, &items, &out->result));
+	TRY(store_restored_waits(x, in->session.tenant, &waits));
 	for (size_t i = 0; items != NULL && i < in->count; i++)
-		TRY(claim_one(x, &in->session, &in->claims[i], &items[i]));
+		TRY(claim_one(x, &in->session, &in->claims[i], waits, &items[i]));
 	out->items = items;
 	out->count = items == NULL ? 0 : in->count;
 out:

@@ -290,8 +290,10 @@ static cc_err want_result(struct offer *o, struct store_item_verdict *ret)
 	ret->result = STORE_UNKNOWN_JOB;
 	if (o->epoch == 0)
 		return CC_OK;
-	if (o->epoch == o->j.h->epoch)
+	if (o->epoch == o->j.h->epoch) {
 		store_job_to_claimed(o->x, &o->j, o->s);
+		o->j.h->recalled = STORE_RECALLED_RESULT;
+	}
 	TRY(note_claim(o, STORE_UNSETTLED));
 	TRY(store_job_save(o->x, &o->j));
 	ret->epoch = o->epoch;
@@ -321,8 +323,10 @@ static cc_err judge_final(struct offer *o, struct store_item_verdict *ret)
 	}
 	if (ret->result == STORE_SAME)
 		return CC_OK;
-	/* a dead job may run again: then the CA is asked for this one first */
-	TRY(note_only(o, ret->result == STORE_ALREADY_DEAD ? STORE_IN_DOUBT : STORE_ORPHAN_KEPT));
+	/* a second certificate is on record as a doubt; a dead job may run again: then the CA is asked first */
+	TRY(note_only(o, STORE_IN_DOUBT));
+	if (ret->result != STORE_ALREADY_DEAD)
+		TRY(note_only(o, STORE_ORPHAN_KEPT));
 out:
 	return err;
 }

@@ -267,11 +267,28 @@ out:
 	return err;
 }
 
+/* Which end a job had before the store went back, the offers say: until all have come, nothing else decides on
+ * what was issued; and of a job that was offered as done, nobody else's certificate becomes the winner while that
+ * result is on its way. */
+static cc_err must_wait(struct store_tx *x, const struct store_job_row *j,
+	const struct store_complete_in *in, bool *ret)
+{
+	bool is_called = j->h->recalled == STORE_RECALLED_RESULT;
+
+	*ret = false;
+	if (j->h->kind != STORE_ISSUE || store_job_final(j->h))
+		return CC_OK;
+	if (is_called && store_job_held_by(j->h, in->connector, in->epoch))
+		return CC_OK;
+	*ret = is_called && in->success;
+	return *ret ? CC_OK : store_restored_waits(x, in->tenant, ret);
+}
+
 cc_err store_lmdb_complete(
 	struct store_tx *x, const struct store_complete_in *in, struct store_complete_out *out)
 {
 	struct store_job_row j;
-	bool replaced;
+	bool replaced, waits;
 	cc_err err = CC_OK;
 
 	TRY(store_connector_replaced(
@@ -282,6 +299,10 @@ cc_err store_lmdb_complete(
 	out->result = STORE_UNKNOWN_JOB;
 	TRY(store_job_find(x, in->tenant, in->job_id, &j));
 	if (j.h == NULL)
+		return CC_OK;
+	out->result = STORE_ON_HOLD;
+	TRY(must_wait(x, &j, in, &waits));
+	if (waits)
 		return CC_OK;
 	out->result = STORE_TOO_LARGE;
 	if (in->bundle.size > BUNDLE_MAX)

@@ -83,7 +83,7 @@ enum store_result {
 	STORE_REFUSED,   /* replay: `why` says it */
 	STORE_UNKNOWN,   /* no such record, or another tenant's */
 	STORE_USED,      /* an enrolment token that was used already */
-	STORE_ON_HOLD,   /* sweep: too soon after open or after a clock jump */
+	STORE_ON_HOLD,   /* too soon: after open or a clock jump, or before all offers have come */
 	STORE_KEY_TAKEN, /* another request has this idempotency key */
 	STORE_SEND,      /* offer: the store has lost this result, and wants it again */
 };

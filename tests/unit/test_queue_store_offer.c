@@ -90,6 +90,7 @@ static void a_forgotten_success_without_its_signed_bundle_is_not_taken(void **st
 	struct store_complete_in done;
 
 	go_back(r, &c, &other, STORE_ISSUE);
+	rig_pass(r, 16 * MINUTE);
 	done = rig_success(r, HQ1, 1, 1, 5);
 	done.bundle = CC_VIEW_NONE;
 	assert_int_equal(rig_complete(r, done).result, STORE_UNKNOWN_ATTEMPT);
@@ -105,6 +106,7 @@ static void an_epoch_that_no_copy_can_be_behind_by_is_not_taken(void **state)
 	struct store_held held = {.job_id = rig_id(r, 1), .epoch = UINT32_MAX, .claimed = true};
 
 	go_back(r, &c, &other, STORE_ISSUE);
+	rig_pass(r, 16 * MINUTE);
 	assert_int_equal(rig_succeed(r, HQ1, 1, UINT32_MAX, 5), STORE_UNKNOWN_ATTEMPT);
 	assert_int_equal(rig_offer_one(r, &c, as_claim(r, 1, UINT32_MAX, 0)), STORE_SAME);
 	assert_int_equal(r->items[0].epoch, 1);
@@ -270,6 +272,39 @@ static void a_leased_job_that_another_lists_as_claimed_is_lost_to_its_holder(voi
 	assert_int_equal(rig_last_hint(r, STORE_HINT_GONE)->epoch, 1);
 }
 
+/* The copy has job 1 leased to the other, who was away when it expired; c has done it since. */
+static void what_the_copy_knows_of_a_job_waits_for_the_offer_that_it_is_done(void **state)
+{
+	struct rig *r = *state;
+	struct rig_conn c, other;
+	struct store_held held = {.job_id = rig_id(r, 1), .epoch = 1};
+
+	rig_connect(r, &c, HQ1);
+	rig_connect(r, &other, HQ2);
+	rig_enqueue_job(r, 1);
+	assert_int_equal(rig_take_one(r, &other, 1), 1);
+	c.generation = other.generation = store_generation(r->store);
+	rig_back_up(r);
+	rig_restore(r);
+	rig_redial(r, &other, false);
+	rig_resume(r, &other, &held, 1);
+	assert_int_equal(r->items[0].result, STORE_KEEP);
+	assert_int_equal(rig_claim_at(r, &other, 1, 1, CA, 41), STORE_ON_HOLD);
+	assert_int_equal(rig_succeed(r, HQ2, 1, 1, 7), STORE_ON_HOLD);
+	assert_int_equal(rig_fail(r, HQ2, 1, 1, STORE_UNSETTLED), STORE_ON_HOLD);
+	assert_int_equal(rig_offer_page(r, &other, NULL, 0, true), STORE_OK);
+	assert_int_equal(rig_claim_at(r, &other, 1, 1, CA, 41), STORE_ON_HOLD); /* c is missing */
+
+	rig_redial(r, &c, false);
+	rig_resume(r, &c, NULL, 0);
+	assert_int_equal(rig_offer_one(r, &c, rig_finished(r, 1, 2, 5)), STORE_SEND);
+	assert_int_equal(rig_offer_page(r, &c, NULL, 0, true), STORE_OK);
+	assert_int_equal(rig_claim_at(r, &other, 1, 1, CA, 41), STORE_LOST);
+	assert_int_equal(rig_succeed(r, HQ2, 1, 1, 7), STORE_ON_HOLD); /* c's is on its way */
+	assert_int_equal(rig_succeed(r, HQ1, 1, 2, 5), STORE_STORED);
+	assert_int_equal(rig_succeed(r, HQ2, 1, 1, 7), STORE_ALREADY_DONE);
+}
+
 /* ---- the same claim, offered again ------------------------------------------------------------------ */
 
 static void an_open_claim_that_gets_another_epoch_is_told_it_and_its_success_counts(void **state)
@@ -403,6 +438,7 @@ int main(void)
 		RIG_TEST(a_success_that_is_offered_of_a_parked_job_wins_when_it_comes),
 		RIG_TEST(a_success_that_is_offered_of_a_claimed_job_is_a_takeover),
 		RIG_TEST(a_leased_job_that_another_lists_as_claimed_is_lost_to_its_holder),
+		RIG_TEST(what_the_copy_knows_of_a_job_waits_for_the_offer_that_it_is_done),
 		RIG_TEST(an_open_claim_that_gets_another_epoch_is_told_it_and_its_success_counts),
 		RIG_TEST(a_leased_job_comes_again_with_the_claim_that_its_holder_did_not_get),
 		RIG_TEST(a_success_that_is_offered_again_keeps_its_epoch_and_its_claim),
