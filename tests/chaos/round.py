@@ -34,6 +34,7 @@ from ways import Ways
 WARM = "issue-1"
 FINAL_S, SETTLE_S, REST_S, ONLINE_S = 90, 60, 30, 8
 DONE_SHARE = 0.5  # of a round's jobs, at least, end well whatever happens
+ORPHANS_S = 15  # for orphans to be told of: one that ends while the house is stopped looks like a claim that is open
 NOT_AT_REST = ("received", "intent", "claimed", "pending", "issued", "result", "settling", "ready-to-send")
 BAD_WORDS = re.compile(r"AddressSanitizer|LeakSanitizer|runtime error:|ThreadSanitizer|Assertion .* failed|"
                        r"name=child_exited .*reason=\"signal (?!9\"|15\")")
@@ -217,6 +218,7 @@ class Round:
             self.submit_again()
         if self.faults.removed:
             self.mourn()
+        self.orphans_until = None
         for what, test, seconds in (("jobs that are final", lambda: not self.devices.missing(), FINAL_S),
                                     ("claims that are settled", self.settled, SETTLE_S),
                                     ("journals at rest", self.at_rest, REST_S)):
@@ -269,6 +271,8 @@ class Round:
                                         for c in a["claims"] if row["store_state"] != "PARKED")
 
     def at_rest(self):
+        if self.orphans_until is None:
+            self.orphans_until = time.monotonic() + ORPHANS_S
         for name in self.present():
             done = self.house.ctl(name, "status", check=False)
             try:
@@ -277,6 +281,8 @@ class Round:
                 return False
             self.busy = {name: {s: jobs[s] for s in NOT_AT_REST if jobs.get(s)}}
             if self.busy[name]:
+                return False
+            if jobs.get("orphan") and time.monotonic() < self.orphans_until:
                 return False
         return True
 
