@@ -122,8 +122,13 @@ class Checker:
                 if row["state"] in NOT_AT_REST:
                     self.violation(3, f"a connector still has a job that is {row['state']}", connector=connector, row=row)
             for doubt in journal["doubt"]:
-                if not doubt["reported"]:
+                if not self.is_reported(doubt):
                     self.violation(3, "a doubt was not reported", connector=connector, doubt=doubt)
+
+    def is_reported(self, doubt):
+        """The queue has settled this connector's claim: it was told."""
+        return any(c["settlement"] in SETTLED for c in self.claims if self.s["hex_ids"].get(c["job"]) == doubt["job"]
+                   and c["ca"] == doubt["ca"] and c["spki_sha256"] == doubt["spki_sha256"])
 
     # (4) at most one winner a job, and it is the certificate in the result
 

@@ -167,7 +167,7 @@ def a_job_that_a_connector_forgot(s):
 
 @falsehood(3)
 def a_doubt_that_nobody_was_told_of(s):
-    s["journals"]["hq-1"][-1]["doubt"].append({"job": "00" * 16, "ca": "ca-1", "spki_sha256": OTHER, "reported": False})
+    s["journals"]["hq-1"][-1]["doubt"].append({"job": "00" * 16, "ca": "ca-1", "spki_sha256": OTHER})
 
 
 @falsehood(4)
