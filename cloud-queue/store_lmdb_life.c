@@ -75,7 +75,7 @@ static bool forgive_nonce(const struct store_tx *x, void *message)
 
 static cc_err load_generation(struct store_tx *x)
 {
-	uint64_t generation, file, known;
+	uint64_t generation, file = 0, known;
 	cc_err err = CC_OK;
 
 	TRY(read_file_mark(x->s, &file));
