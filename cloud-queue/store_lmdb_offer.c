@@ -223,6 +223,15 @@ static void tell_full(struct offer *o)
 	store_op_hint(o->x->op, &hint);
 }
 
+/* The claim of a job that is not its connector's now: another may have got a certificate for the job, or will, and
+ * the row that said why is lost with the claim.  So it was in doubt, whatever is known of it now. */
+static cc_err note_doubt(struct offer *o, struct store_claim_row *c, enum store_settlement outcome)
+{
+	if (outcome == STORE_IN_DOUBT || store_job_held_by(o->j.h, o->s->connector, o->epoch))
+		return CC_OK;
+	return store_claim_settle(o->x, &o->j, c, STORE_IN_DOUBT, CC_VIEW_NONE);
+}
+
 /* The claim as it was made, if the store has lost it.  One that is settled exactly stays so. */
 static cc_err note_claim(struct offer *o, enum store_settlement outcome)
 {
@@ -249,6 +258,7 @@ static cc_err note_claim(struct offer *o, enum store_settlement outcome)
 	if (c == NULL) {
 		TRY(store_claim_make(o->x, &o->j, &claim, &made));
 		c = &made;
+		TRY(note_doubt(o, c, outcome));
 		if (o->j.h->claims == STORE_CLAIMS_MAX)
 			tell_full(o); /* this one was the last */
 	}

@@ -2,50 +2,13 @@
  * The store's contract: what becomes of claims.  A doubt is cleared by its holder only, and no operation leaves
  * a job DEAD with a claim that nobody has settled.
  */
-#include "tests/support/store_rig_jobs.h"
+#include "tests/support/store_rig_claims.h"
 
 enum { MINUTE = 60 * 1000, DAY = 24 * 60 * MINUTE };
 
-struct claims {
-	struct rig *r;
-	size_t open, in_doubt, not_issued, winners;
-};
-
-static void count_claims(void *arg, const struct store_check_out *out)
-{
-	struct claims *c = arg;
-
-	assert_int_equal(out->err, CC_OK);
-	for (size_t i = 0; i < out->count; i++) {
-		for (size_t k = 0; k < out->rows[i].attempt_count; k++) {
-			const struct store_check_attempt *a = &out->rows[i].attempts[k];
-			for (size_t m = 0; m < a->claim_count; m++) {
-				enum store_settlement s = a->claims[m].settlement;
-				c->open += s == STORE_UNSETTLED;
-				c->in_doubt += s == STORE_IN_DOUBT;
-				c->not_issued += s == STORE_NOT_ISSUED;
-				c->winners += s == STORE_WINNER;
-			}
-		}
-	}
-	rig_answered(c->r);
-}
-
-/* Of all jobs of the store. */
-static struct claims claims_of(struct rig *r)
-{
-	struct claims c = {.r = r};
-
-	r->answered = false;
-	store_check(r->store, &(struct store_check_in){.tenant = T, .limit = STORE_LIST_MAX},
-		count_claims, &c);
-	rig_wait(r);
-	return c;
-}
-
 static void assert_dead(struct rig *r, enum store_dead dead, size_t in_doubt)
 {
-	struct claims c = claims_of(r);
+	struct rig_claims c = rig_claims_of(r);
 
 	assert_int_equal(rig_state(r, 1), STORE_DEAD);
 	assert_int_equal(r->items[0].dead, dead);
@@ -60,7 +23,7 @@ static uint32_t begin_claim(struct rig *r, struct rig_conn *c)
 	rig_enqueue_job(r, 1);
 	uint32_t epoch = rig_take_one(r, c, 1);
 	assert_int_equal(rig_claim_one(r, c, 1, epoch), STORE_GRANTED);
-	assert_int_equal(claims_of(r).open, 1);
+	assert_int_equal(rig_claims_of(r).open, 1);
 	return epoch;
 }
 
@@ -71,7 +34,7 @@ static uint32_t begin_takeover(struct rig *r, struct rig_conn *c)
 
 	assert_int_equal(rig_park_one(r, c, 1, epoch), STORE_KEEP);
 	assert_int_equal(rig_take_over(r, 1, "ann"), STORE_OK);
-	assert_int_equal(claims_of(r).in_doubt, 1);
+	assert_int_equal(rig_claims_of(r).in_doubt, 1);
 	return epoch;
 }
 
@@ -87,11 +50,11 @@ static void a_winner_of_the_same_request_leaves_an_earlier_doubt_to_its_holder(v
 	assert_int_equal(r->items[0].prior, 1);
 	assert_int_equal(rig_claim_one(r, &c, 1, second), STORE_GRANTED);
 	assert_int_equal(rig_succeed(r, HQ1, 1, second, 7), STORE_STORED);
-	assert_int_equal(claims_of(r).winners, 1);
-	assert_int_equal(claims_of(r).in_doubt, 1); /* that CA may have made two */
+	assert_int_equal(rig_claims_of(r).winners, 1);
+	assert_int_equal(rig_claims_of(r).in_doubt, 1); /* that CA may have made two */
 	assert_int_equal(rig_settle_at(r, HQ1, 1, first, "corp-ca", STORE_NOT_ISSUED), STORE_OK);
-	assert_int_equal(claims_of(r).in_doubt, 0);
-	assert_int_equal(claims_of(r).not_issued, 1);
+	assert_int_equal(rig_claims_of(r).in_doubt, 0);
+	assert_int_equal(rig_claims_of(r).not_issued, 1);
 }
 
 /* ---- no way to DEAD with an open claim ------------------------------------------------------------- */
@@ -177,7 +140,7 @@ static void an_operator_buries_no_job_with_an_open_claim_before_its_deadline(voi
 	begin_claim(r, &c);
 	bury.job_id = rig_id(r, 1);
 	assert_int_equal(rig_bury(r, bury).result, STORE_TOO_LATE);
-	assert_int_equal(claims_of(r).open, 1);
+	assert_int_equal(rig_claims_of(r).open, 1);
 	rig_pass(r, (int64_t)30 * DAY);
 	assert_int_equal(rig_bury(r, bury).result, STORE_OK);
 	assert_dead(r, STORE_DEAD_BURIED, 1);
@@ -192,11 +155,11 @@ static void a_cancelled_job_is_not_dead_and_its_holder_still_settles_its_claim(v
 
 	assert_int_equal(rig_cancel_job(r, 1, true), STORE_OK);
 	assert_int_equal(rig_state(r, 1), STORE_CANCELLED_STATE);
-	assert_int_equal(claims_of(r).open, 1);
+	assert_int_equal(rig_claims_of(r).open, 1);
 	replay.job_id = rig_id(r, 1);
 	assert_int_equal(rig_replay(r, replay).result, STORE_REFUSED);
 	assert_int_equal(rig_settle_at(r, HQ1, 1, epoch, "corp-ca", STORE_NOT_ISSUED), STORE_OK);
-	assert_int_equal(claims_of(r).open, 0);
+	assert_int_equal(rig_claims_of(r).open, 0);
 }
 
 static void a_claim_nobody_settles_of_a_cancelled_job_is_in_doubt_in_the_end(void **state)
@@ -211,8 +174,8 @@ static void a_claim_nobody_settles_of_a_cancelled_job_is_in_doubt_in_the_end(voi
 	rig_sweep_all(r);
 	rig_pass(r, 2 * RIG_LEASE_MS);
 	rig_sweep_all(r);
-	assert_int_equal(claims_of(r).open, 0);
-	assert_int_equal(claims_of(r).in_doubt, 1);
+	assert_int_equal(rig_claims_of(r).open, 0);
+	assert_int_equal(rig_claims_of(r).in_doubt, 1);
 }
 
 static void let_time_end_it(struct rig *r)

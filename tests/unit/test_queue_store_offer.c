@@ -2,6 +2,7 @@
  * The store's contract for what a connector may say of jobs to a store that went back: only of its own, only of
  * jobs that ask a CA, within bounds, and without harm to who holds them.
  */
+#include "tests/support/store_rig_claims.h"
 #include "tests/support/store_rig_life.h"
 
 static const char CA[] = "corp-ca";
@@ -305,6 +306,100 @@ static void what_the_copy_knows_of_a_job_waits_for_the_offer_that_it_is_done(voi
 	assert_int_equal(rig_succeed(r, HQ2, 1, 1, 7), STORE_ALREADY_DONE);
 }
 
+/* ---- two requests, and nothing that says why -------------------------------------------------------- */
+
+/* As it was made by the other one, who took the job over from c. */
+static struct store_offered others_success(struct rig *r)
+{
+	struct store_offered success = rig_finished(r, 1, 2, 7);
+
+	success.csr_sha256 = success.spki_sha256 = rig_digest(41);
+	success.txid = cc_view_part(rig_digest(41), 0, 16);
+	return success;
+}
+
+static void go_back_after_a_takeover(struct rig *r, struct rig_conn *c, struct rig_conn *other)
+{
+	rig_connect(r, c, HQ1);
+	rig_connect(r, other, HQ2);
+	rig_enqueue_job(r, 1);
+	c->generation = other->generation = store_generation(r->store);
+	rig_back_up(r);
+	rig_restore(r);
+	assert_true(rig_dial(r, c).offer);
+	rig_resume(r, c, NULL, 0);
+	assert_true(rig_dial(r, other).offer);
+	rig_resume(r, other, NULL, 0);
+}
+
+/* However the two came: the one that the job is not done by has a record. */
+static void assert_one_was_in_doubt(struct rig *r)
+{
+	struct rig_claims claims;
+
+	assert_int_equal(rig_succeed(r, HQ2, 1, 2, 7), STORE_STORED);
+	claims = rig_claims_of(r);
+	assert_int_equal(claims.winners, 1);
+	assert_int_equal(claims.open, 1);
+	assert_int_equal(claims.ever_in_doubt, 1);
+	assert_int_equal(rig_hints(r, STORE_HINT_IN_DOUBT, 1), 1);
+	assert_int_equal(
+		rig_settle_at(r, HQ1, 1, r->items[0].epoch, CA, STORE_ORPHAN_REVOKED), STORE_OK);
+}
+
+static void an_open_claim_before_the_success_of_another_was_in_doubt(void **state)
+{
+	struct rig *r = *state;
+	struct rig_conn c, other;
+
+	go_back_after_a_takeover(r, &c, &other);
+	assert_int_equal(rig_offer_one(r, &c, as_claim(r, 1, 1, 0)), STORE_SAME);
+	assert_int_equal(rig_claims_of(r).open, 1);
+	assert_int_equal(rig_offer_one(r, &other, others_success(r)), STORE_SEND);
+	assert_int_equal(r->items[0].epoch, 2);
+	r->items[0].epoch = 1;
+	assert_one_was_in_doubt(r);
+}
+
+static void an_open_claim_after_the_success_of_another_was_in_doubt(void **state)
+{
+	struct rig *r = *state;
+	struct rig_conn c, other;
+
+	go_back_after_a_takeover(r, &c, &other);
+	assert_int_equal(rig_offer_one(r, &other, others_success(r)), STORE_SEND);
+	assert_int_equal(r->items[0].epoch, 2);
+	assert_int_equal(rig_offer_one(r, &c, as_claim(r, 1, 1, 0)), STORE_SAME);
+	assert_int_equal(r->items[0].epoch, 1);
+	assert_one_was_in_doubt(r);
+}
+
+static void an_orphan_that_is_offered_of_a_job_that_goes_on_was_in_doubt(void **state)
+{
+	struct rig *r = *state;
+	struct rig_conn c, other;
+
+	go_back(r, &c, &other, STORE_ISSUE);
+	assert_int_equal(rig_offer_one(r, &c, as_claim(r, 1, 1, STORE_ORPHAN_REVOKED)), STORE_SAME);
+	assert_int_equal(rig_claims_of(r).ever_in_doubt, 1);
+	assert_int_equal(rig_claims_of(r).open + rig_claims_of(r).in_doubt, 0);
+}
+
+static void the_claim_of_a_job_that_its_connector_still_has_was_never_in_doubt(void **state)
+{
+	struct rig *r = *state;
+	struct rig_conn c, other;
+	struct store_held held = {.job_id = rig_id(r, 1), .epoch = 1, .claimed = true};
+
+	go_back(r, &c, &other, STORE_ISSUE);
+	rig_redial(r, &c, true);
+	rig_resume(r, &c, &held, 1);
+	assert_int_equal(r->items[0].result, STORE_KEEP);
+	assert_int_equal(rig_offer_one(r, &c, as_claim(r, 1, 1, 0)), STORE_SAME);
+	assert_int_equal(rig_claims_of(r).open, 1);
+	assert_int_equal(rig_claims_of(r).ever_in_doubt, 0);
+}
+
 /* ---- the same claim, offered again ------------------------------------------------------------------ */
 
 static void an_open_claim_that_gets_another_epoch_is_told_it_and_its_success_counts(void **state)
@@ -439,6 +534,10 @@ int main(void)
 		RIG_TEST(a_success_that_is_offered_of_a_claimed_job_is_a_takeover),
 		RIG_TEST(a_leased_job_that_another_lists_as_claimed_is_lost_to_its_holder),
 		RIG_TEST(what_the_copy_knows_of_a_job_waits_for_the_offer_that_it_is_done),
+		RIG_TEST(an_open_claim_before_the_success_of_another_was_in_doubt),
+		RIG_TEST(an_open_claim_after_the_success_of_another_was_in_doubt),
+		RIG_TEST(an_orphan_that_is_offered_of_a_job_that_goes_on_was_in_doubt),
+		RIG_TEST(the_claim_of_a_job_that_its_connector_still_has_was_never_in_doubt),
 		RIG_TEST(an_open_claim_that_gets_another_epoch_is_told_it_and_its_success_counts),
 		RIG_TEST(a_leased_job_comes_again_with_the_claim_that_its_holder_did_not_get),
 		RIG_TEST(a_success_that_is_offered_again_keeps_its_epoch_and_its_claim),
