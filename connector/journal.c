@@ -252,7 +252,7 @@ uint64_t journal_used_bytes(const struct journal *j)
 out:
 	db_read_end(txn);
 	cc_ignore(err, "a commit will tell");
-	return db_used_bytes(j->db) + open * JOURNAL_JOB_FUTURE;
+	return db_used_bytes(j->db) + journal_future_bytes(open);
 }
 
 uint64_t journal_max_bytes(const struct journal *j)

@@ -79,6 +79,9 @@ struct journal_change {
 /* For tests: to hold its commits up by a write transaction of their own. */
 struct db *journal_db(const struct journal *j);
 
+/* What so many open jobs may still write. */
+uint64_t journal_future_bytes(uint64_t open);
+
 /* commit_apply; arg is the change. */
 cc_err journal_apply(struct db *d, MDB_txn *txn, void *arg) CC_MUST_USE;
 

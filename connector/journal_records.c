@@ -91,6 +91,12 @@ out:
 	return err;
 }
 
+uint64_t journal_future_bytes(uint64_t open)
+{
+	uint64_t mosts = open < JOURNAL_FUTURE_MOSTS ? open : JOURNAL_FUTURE_MOSTS;
+	return mosts * JOURNAL_FUTURE_MOST + (open - mosts) * JOURNAL_FUTURE;
+}
+
 /* The first INTENT of a job: what all open jobs have before them is reserved with it, so that only this
  * one may be refused for want of room, and none that was admitted. */
 static cc_err admit(
@@ -104,7 +110,7 @@ static cc_err admit(
 	TRY(db_count(d, txn, JOURNAL_DB_OPEN, &open));
 	for (const struct journal_op *o = c->first; o != NULL; o = o->next)
 		own += o->value.size;
-	TRY(db_reserve(d, own, (open + 1) * JOURNAL_JOB_FUTURE));
+	TRY(db_reserve(d, own, journal_future_bytes(open + 1)));
 out:
 	return err;
 }

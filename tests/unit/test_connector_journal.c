@@ -396,14 +396,41 @@ static void an_open_job_counts_with_what_it_will_still_need(void **state)
 	struct bench *b = *state;
 	uint64_t before;
 	journal_close(b->journal);
-	open_with(b, 2 * JOURNAL_JOB_FUTURE);
+	open_with(b, 2 * JOURNAL_FUTURE_MOST);
 	before = journal_used_bytes(b->journal);
 	assert_int_equal(journal_room(b->journal), JOURNAL_ROOM_FREE);
 	commit(b, with_open(b, 0));
-	assert_in_range(journal_used_bytes(b->journal) - before, JOURNAL_JOB_FUTURE,
-		JOURNAL_JOB_FUTURE + 100 * 1024);
+	assert_in_range(journal_used_bytes(b->journal) - before, JOURNAL_FUTURE_MOST,
+		JOURNAL_FUTURE_MOST + 100 * 1024);
 	fill(b, 250 * 1000);
 	assert_int_equal(journal_room(b->journal), JOURNAL_ROOM_NO_INTAKE);
+}
+
+/* `count` more, from this number on. */
+static void open_many(struct bench *b, uint8_t from, uint8_t count)
+{
+	struct journal_change *c = journal_change_new(b->journal);
+	Journal__OpenJob r = JOURNAL__OPEN_JOB__INIT;
+	uint8_t id[JOB_ID_SIZE] = {0};
+	r.state = JOURNAL__JOB_STATE__STATE_PENDING;
+	for (uint8_t i = 0; i < count; i++) {
+		id[0] = from + i;
+		journal_change_open(c, cc_view_of(id, sizeof id), &r);
+	}
+	commit(b, c);
+}
+
+static void many_that_wait_do_not_all_count_with_the_most(void **state)
+{
+	struct bench *b = *state;
+	uint64_t empty = journal_used_bytes(b->journal), before;
+	open_many(b, 0, JOURNAL_FUTURE_MOSTS);
+	before = journal_used_bytes(b->journal);
+	assert_in_range(before - empty, JOURNAL_FUTURE_MOSTS * JOURNAL_FUTURE_MOST,
+		JOURNAL_FUTURE_MOSTS * JOURNAL_FUTURE_MOST + 100 * 1024);
+	open_many(b, JOURNAL_FUTURE_MOSTS, 100);
+	assert_in_range(journal_used_bytes(b->journal) - before, 100 * JOURNAL_FUTURE,
+		100 * JOURNAL_FUTURE + 100 * 1024);
 }
 
 static void limit_file_size(rlim_t size)
@@ -546,6 +573,8 @@ int main(void)
 			intake_ends_at_four_fifths_and_intent_at_nine_tenths, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			an_open_job_counts_with_what_it_will_still_need, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			many_that_wait_do_not_all_count_with_the_most, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			without_room_a_job_is_not_admitted_and_one_that_was_goes_on, setup,
 			teardown),
