@@ -4,6 +4,7 @@
  *
  * Asked and answered over the keyvault's own socket; who asks is told to it by the kernel.
  */
+#include "base/hash.h"
 #include "base/role.h"
 #include "base/text.h"
 #include "ctl/ctl.h"
@@ -44,6 +45,16 @@ static const char *decision_text(Vault__WaitDecision decision)
 	}
 }
 
+/* What `jobs approve` wants: the job, and the question that is shown here. */
+static json_t *approve_word(const Vault__WaitingJob *job, const char *id)
+{
+	char *question = text_hex_new(codec_view(job->question_sha256));
+	json_t *word = json_sprintf("%s:%s", id, question);
+
+	free(question);
+	return word;
+}
+
 static json_t *as_json(const Vault__WaitingJob *job)
 {
 	json_t *to = json_object();
@@ -63,8 +74,10 @@ static json_t *as_json(const Vault__WaitingJob *job)
 	json_object_set_new(to, "known_user", ctl_json_text(job->known_user_id));
 	json_object_set_new(to, "asked", ctl_json_time(job->asked_s));
 	json_object_set_new(to, "not_after", ctl_json_time(job->not_after_s));
-	if (job->decision == VAULT__WAIT_DECISION__WAIT_UNDECIDED)
+	if (job->decision == VAULT__WAIT_DECISION__WAIT_UNDECIDED) {
+		json_object_set_new(to, "approve", approve_word(job, id));
 		return to;
+	}
 	json_object_set_new(to, "decided", ctl_json_time(job->decided_s));
 	json_object_set_new(to, "decided_uid", json_integer(job->decided_uid));
 	json_object_set_new(to, "decided_reason", ctl_json_text(job->decided_reason));
@@ -114,30 +127,57 @@ out:
 
 /* ---- jobs approve, jobs deny ---- */
 
-static cc_err decide(const struct ctl *c, const char *job, const char *denied_because)
+static cc_err take_id(const char *job, size_t size, uint8_t ret[JOB_ID_SIZE])
 {
-	Vault__AdminApproveJob approve = VAULT__ADMIN_APPROVE_JOB__INIT;
-	Vault__AdminDenyJob deny = VAULT__ADMIN_DENY_JOB__INIT;
+	if (text_from_job_id(cc_view_of(job, size), ret) == CC_OK)
+		return CC_OK;
+	return cc_fail(
+		CC_USAGE, "%.*s is not the id of a job: job_ and 26 characters", (int)size, job);
+}
+
+/* JOB:QUESTION, so that nothing else is approved than what was looked at. */
+static cc_err approve(const struct ctl *c, const char *job)
+{
+	Vault__AdminApproveJob op = VAULT__ADMIN_APPROVE_JOB__INIT;
+	Vault__AdminRequest request = VAULT__ADMIN_REQUEST__INIT;
+	Vault__AdminAnswer *answer = NULL;
+	uint8_t id[JOB_ID_SIZE];
+	cc_blob question = CC_BLOB_NONE;
+	size_t id_size = strcspn(job, ":");
+	cc_err err = CC_OK;
+
+	TRY(take_id(job, id_size, id));
+	ENSURE(job[id_size] == ':' &&
+			text_from_hex(cc_view_text(job + id_size + 1), &question) == CC_OK &&
+			question.size == SHA256_SIZE,
+		cc_fail(CC_USAGE, "%s: not what the line \"approve\" of jobs waiting says", job));
+	op.job_id = codec_bytes(cc_view_of(id, sizeof(id)));
+	op.question_sha256 = codec_bytes(cc_blob_view(&question));
+	request.op_case = VAULT__ADMIN_REQUEST__OP_APPROVE_JOB;
+	request.approve_job = &op;
+	TRY(ctl_ask_vault(c, &request, &answer));
+	printf("%.*s: approved; it goes on when the queue hands it out again\n", (int)id_size, job);
+out:
+	cc_blob_free(&question);
+	codec_free(answer);
+	return err;
+}
+
+static cc_err deny(const struct ctl *c, const char *job, const char *because)
+{
+	Vault__AdminDenyJob op = VAULT__ADMIN_DENY_JOB__INIT;
 	Vault__AdminRequest request = VAULT__ADMIN_REQUEST__INIT;
 	Vault__AdminAnswer *answer = NULL;
 	uint8_t id[JOB_ID_SIZE];
 	cc_err err = CC_OK;
 
-	ENSURE(text_from_job_id(cc_view_text(job), id) == CC_OK,
-		cc_fail(CC_USAGE, "%s is not the id of a job: job_ and 26 characters", job));
-	if (denied_because == NULL) {
-		approve.job_id = codec_bytes(cc_view_of(id, sizeof(id)));
-		request.op_case = VAULT__ADMIN_REQUEST__OP_APPROVE_JOB;
-		request.approve_job = &approve;
-	} else {
-		deny.job_id = codec_bytes(cc_view_of(id, sizeof(id)));
-		deny.reason = codec_text(denied_because);
-		request.op_case = VAULT__ADMIN_REQUEST__OP_DENY_JOB;
-		request.deny_job = &deny;
-	}
+	TRY(take_id(job, strlen(job), id));
+	op.job_id = codec_bytes(cc_view_of(id, sizeof(id)));
+	op.reason = codec_text(because);
+	request.op_case = VAULT__ADMIN_REQUEST__OP_DENY_JOB;
+	request.deny_job = &op;
 	TRY(ctl_ask_vault(c, &request, &answer));
-	printf("%s: %s when the queue hands it out again\n", job,
-		denied_because == NULL ? "approved; it goes on" : "denied; it fails");
+	printf("%s: denied; it fails when the queue hands it out again\n", job);
 out:
 	codec_free(answer);
 	return err;
@@ -152,7 +192,8 @@ static int decide_all(const struct ctl *c, const char *command, int count, char 
 	for (int i = 0; i < count; i++) {
 		char *doing;
 		int one;
-		cc_err err = decide(c, jobs[i], denied_because);
+		cc_err err = denied_because == NULL ? approve(c, jobs[i])
+						    : deny(c, jobs[i], denied_because);
 		if (err == CC_OK)
 			continue;
 		doing = cc_asprintf("jobs %s %s", command, jobs[i]);
@@ -172,10 +213,13 @@ static int usage(FILE *to, int status)
 {
 	fprintf(to,
 		"usage: certconnectorctl jobs waiting [--json]\n"
-		"       certconnectorctl jobs approve JOB...\n"
+		"       certconnectorctl jobs approve JOB:QUESTION...\n"
 		"       certconnectorctl jobs deny JOB... --reason TEXT\n"
 		"Jobs that wait for an operator because of their device key, and what is decided.\n"
-		"Compare key_sha256 with the device's own key before you approve.\n"
+		"Compare key_sha256 with the device's own key before you approve; JOB:QUESTION is "
+		"the\n"
+		"line \"approve\" of the list, and stands for what is shown there and nothing "
+		"else.\n"
 		"  --reason TEXT  of a denial, at most 200 bytes; it is recorded\n"
 		"  --json         machine-readable list\n");
 	return status;

@@ -195,8 +195,14 @@ out:
 void admin_serve_approve(struct call *c)
 {
 	const Vault__AdminApproveJob *request = c->admin->approve_job;
+	cc_err err = CC_OK;
 
+	ENSURE(request->question_sha256.len == SHA256_SIZE,
+		call_refuse(c, REASON_MALFORMED, "an approval names the question that was shown"));
+	memcpy(c->change.rules_question, request->question_sha256.data, SHA256_SIZE);
 	rule(c, STATE_RULES_APPROVE, request->tenant, request->job_id, CC_VIEW_NONE);
+out:
+	(void)err; /* noted by the steps */
 }
 
 void admin_serve_deny(struct call *c)

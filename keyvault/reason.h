@@ -32,6 +32,7 @@
 	X(REASON_WAITING_FULL, REFUSED, "too_many_wait", EV_APPROVALS_FULL)                        \
 	X(REASON_DENIED, REFUSED, "denied_by_operator", EV_APPROVAL_DENIED)                        \
 	X(REASON_NOT_WAITING, REFUSED, "not_waiting", 0)                                           \
+	X(REASON_OTHER_QUESTION, REFUSED, "other_question", 0)                                     \
 	X(REASON_DECIDED, REFUSED, "decided_already", 0)                                           \
 	X(REASON_CONFLICT, REFUSED, "idempotency_conflict", EV_POLICY_DENIED)                      \
 	X(REASON_TICKET, REFUSED, "ticket_invalid", EV_JOB_REFUSED_HERE)                           \

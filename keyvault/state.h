@@ -100,6 +100,7 @@ struct state_change {
 	uint64_t confirm;        /* decision records up to this are the connector's now; 0: none */
 	bool accepts_clock;      /* now_s is right, whatever later time was seen */
 	enum state_ruling rules; /* an operator's word on the job `job_id` of `tenant` */
+	uint8_t rules_question[SHA256_SIZE]; /* approve: of what the operator was shown */
 	uint32_t rules_uid;
 	cc_blob rules_reason;
 	bool blocks;  /* block device.device_id of `tenant` and its key */

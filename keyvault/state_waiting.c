@@ -6,6 +6,7 @@
  * still holds: where another key or another user has become the device's since, the question is asked anew.
  * It is used up by the commit that serves the job.  A denial stays for as long as the job could come.
  */
+#include "base/hash.h"
 #include "keyvault/state_int.h"
 #include "proto/codec.h"
 #include <string.h>
@@ -143,10 +144,20 @@ out:
 	return err;
 }
 
+/* An approval names it: a job may have ended, and another have come under its id, since the operator looked. */
+static void digest_question(const Vault__WaitingJob *row, uint8_t ret[SHA256_SIZE])
+{
+	cc_blob packed = codec_pack(row);
+
+	hash_sha256(cc_blob_view(&packed), ret);
+	cc_blob_free(&packed);
+}
+
 cc_err state_waiting_ask(const struct db *d, MDB_txn *txn, struct state_change *change)
 {
 	Vault__WaitingJob row = VAULT__WAITING_JOB__INIT;
 	Vault__Device *known = NULL;
+	uint8_t question[SHA256_SIZE];
 	cc_err err = CC_OK;
 
 	TRY(state_device_get(d, txn, change, &known));
@@ -169,6 +180,8 @@ cc_err state_waiting_ask(const struct db *d, MDB_txn *txn, struct state_change *
 	row.reason = change->waits;
 	row.asked_s = change->now_s;
 	row.not_after_s = change->not_after_s;
+	digest_question(&row, question);
+	row.question_sha256 = codec_bytes(cc_view_of(question, sizeof(question)));
 	TRY(put_row(d, txn, change, &row));
 out:
 	codec_free(known);
@@ -220,7 +233,8 @@ cc_err state_waiting_judge_ruling(const struct db *d, MDB_txn *txn, struct state
 		change->words = "no such job waits";
 		goto out;
 	}
-	ENSURE(row->job_sha256.len == SHA256_SIZE && row->spki_sha256.len == SHA256_SIZE,
+	ENSURE(row->job_sha256.len == SHA256_SIZE && row->spki_sha256.len == SHA256_SIZE &&
+			row->question_sha256.len == SHA256_SIZE,
 		cc_fail(CC_CORRUPT, "%s: a row of a job that waits", db_dir(d)));
 	bool denied = row->decision == VAULT__WAIT_DECISION__WAIT_DENIED;
 	bool approved = row->decision == VAULT__WAIT_DECISION__WAIT_APPROVED;
@@ -228,6 +242,11 @@ cc_err state_waiting_judge_ruling(const struct db *d, MDB_txn *txn, struct state
 		change->verdict = REASON_DECIDED;
 		change->words =
 			denied ? "the job is denied already" : "the job is approved already";
+	} else if (change->rules == STATE_RULES_APPROVE &&
+		   !cc_view_equal(codec_view(row->question_sha256),
+			   cc_view_of(change->rules_question, SHA256_SIZE))) {
+		change->verdict = REASON_OTHER_QUESTION;
+		change->words = "what waits under this id is not what was shown: list it again";
 	}
 	note_job(change, row);
 out:

@@ -25,6 +25,8 @@ stage_device phone-false ec-p256
 
 field() { /usr/bin/python3 -c 'import json,sys; d=json.load(sys.stdin); print(eval(sys.argv[1]))' "$1"; }
 waiting() { [ "$(ctl --json jobs waiting | field 'len([j for j in d if j["state"] == "waits"])')" -eq "$1" ]; }
+# what `jobs approve` wants for this job
+word() { ctl --json jobs waiting | field "[j for j in d if j['job'] == '$1'][0]['approve']"; }
 counted() { [ "$(ctl --json status | field 'd["waiting_jobs"]')" -eq "$1" ]; }
 # as the producer sees it
 job_field() {
@@ -82,13 +84,16 @@ status 2 "usage" ctl jobs approve
 status 2 "usage" ctl jobs deny "$again"
 status 2 "usage" ctl jobs waiting "$again"
 status 2 "not the id of a job" ctl jobs approve ../../etc/passwd
-status 3 "no such job waits" ctl jobs approve "$first"
+status 2 "not what the line" ctl jobs approve "$again"
+status 2 "not what the line" ctl jobs approve "$again:0123"
+status 3 "no such job waits" ctl jobs approve "$first:$asked"
+status 3 "not what was shown: list it again" ctl jobs approve "$again:$asked"
 if [ "$(id -u)" -eq 0 ]; then
 	courier=(setpriv "--reuid=$STAGE_NET_UID" "--regid=$STAGE_NET_UID" --clear-groups)
 	printf 'state_dir: %s\nrun_dir: %s\n' "$STAGE/state" "$STAGE/run" >"$STAGE/courier.yaml"
 	chmod 0644 "$STAGE/courier.yaml"
 	status 5 "not open to this user" "${courier[@]}" "$STAGE/bin/certconnectorctl" --config "$STAGE/courier.yaml" \
-		jobs approve "$again"
+		jobs approve "$(word "$again")"
 fi
 
 # --- the keyvault dies; question and approval do not
@@ -96,7 +101,7 @@ vault=$(role_pid keyvault || true)
 kill -KILL "$vault"
 stage_await 60 "a new keyvault" other_vault
 stage_await 60 "the question, as before" waiting 1
-status 0 "approved" ctl jobs approve "$again"
+status 0 "approved" ctl jobs approve "$(word "$again")"
 test_expect "the approved job is issued" quietly done_at_queue "$again"
 test_expect "the device opens it with its new key" opens again phone-again "$again"
 test_expect "nothing waits any more" waiting 0
@@ -110,7 +115,7 @@ pkcs false phone-false
 false_id=$ID
 stage_await 60 "a second question" waiting 1
 status 0 "denied" ctl jobs deny "$false_id" --reason "this phone is in the drawer"
-status 3 "denied already" ctl jobs approve "$false_id"
+status 3 "denied already" ctl jobs approve "$false_id:$asked"
 status 3 "." done_at_queue "$false_id"
 test_expect "the producer reads why" [ "$(job_field "$false_id" 'd["state"], d["error"]["code"], d["error"]["event"]')" = \
 	"('failed', 'denied_by_operator', 5117)" ]
@@ -130,6 +135,6 @@ give "$STAGE_OWNER"
 record=$(main_deliver bob tablet cms-auth)
 stage_await 60 "a record that waits" waiting 1
 status 0 "first device of a user who has imported keys" ctl jobs waiting
-status 0 "approved" ctl jobs approve "$record"
+status 0 "approved" ctl jobs approve "$(word "$record")"
 test_expect "the approved record is delivered" quietly done_at_queue "$record"
 test_expect "the user's device opens it" quietly check_pfx bob tablet cms-auth "$record" "$made/bob.pem"

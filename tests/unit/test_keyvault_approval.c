@@ -58,15 +58,44 @@ static void job_id(struct rig *rig, uint8_t ret[JOB_ID_SIZE])
 	codec_free(fixture_sign(&rig->v.tenant, &rig->job, ret));
 }
 
+static Vault__AdminAnswer *list_waiting(struct rig *rig)
+{
+	Vault__AdminRequest request = VAULT__ADMIN_REQUEST__INIT;
+	Vault__AdminListWaiting op = VAULT__ADMIN_LIST_WAITING__INIT;
+
+	request.op_case = VAULT__ADMIN_REQUEST__OP_LIST_WAITING;
+	request.list_waiting = &op;
+	Vault__AdminAnswer *answer = fixture_vault_admin(&rig->v, &request);
+	assert_int_equal(answer->answer_case, VAULT__ADMIN_ANSWER__ANSWER_WAITING);
+	return answer;
+}
+
+/* What is shown of the job, if it waits. */
+static void shown(struct rig *rig, cc_view id, uint8_t ret[SHA256_SIZE])
+{
+	Vault__AdminAnswer *answer = list_waiting(rig);
+
+	for (size_t i = 0; i < answer->waiting->n_jobs; i++) {
+		const Vault__WaitingJob *job = answer->waiting->jobs[i];
+		if (!cc_view_equal(codec_view(job->job_id), id))
+			continue;
+		assert_int_equal(job->question_sha256.len, SHA256_SIZE);
+		memcpy(ret, job->question_sha256.data, SHA256_SIZE);
+	}
+	codec_free(answer);
+}
+
 /* An administrator's word on rig->job. */
 static void rule(struct rig *rig, bool approve, Vault__VaultStatus status, const char *code)
 {
 	Vault__AdminRequest request = VAULT__ADMIN_REQUEST__INIT;
 	Vault__AdminApproveJob yes = VAULT__ADMIN_APPROVE_JOB__INIT;
 	Vault__AdminDenyJob no = VAULT__ADMIN_DENY_JOB__INIT;
-	uint8_t id[JOB_ID_SIZE];
+	uint8_t id[JOB_ID_SIZE], question[SHA256_SIZE] = {0};
 
 	job_id(rig, id);
+	shown(rig, cc_view_of(id, sizeof(id)), question);
+	yes.question_sha256 = codec_bytes(cc_view_of(question, sizeof(question)));
 	yes.job_id = no.job_id = codec_bytes(cc_view_of(id, sizeof(id)));
 	no.reason = codec_text("nobody has ordered a device");
 	request.op_case =
@@ -79,18 +108,6 @@ static void rule(struct rig *rig, bool approve, Vault__VaultStatus status, const
 	assert_int_equal(answer->status, status);
 	assert_true(text_equal(codec_view(answer->code), code));
 	codec_free(answer);
-}
-
-static Vault__AdminAnswer *list_waiting(struct rig *rig)
-{
-	Vault__AdminRequest request = VAULT__ADMIN_REQUEST__INIT;
-	Vault__AdminListWaiting op = VAULT__ADMIN_LIST_WAITING__INIT;
-
-	request.op_case = VAULT__ADMIN_REQUEST__OP_LIST_WAITING;
-	request.list_waiting = &op;
-	Vault__AdminAnswer *answer = fixture_vault_admin(&rig->v, &request);
-	assert_int_equal(answer->answer_case, VAULT__ADMIN_ANSWER__ANSWER_WAITING);
-	return answer;
 }
 
 /* As the connector is told it. */
@@ -225,11 +242,30 @@ static void what_does_not_wait_cannot_be_decided(void **state)
 	rule(rig, true, REFUSED, "not_waiting");
 	rule(rig, false, REFUSED, "not_waiting");
 	op.job_id = codec_text("short");
+	op.question_sha256 = codec_text("a question of thirty-two bytes..");
 	request.op_case = VAULT__ADMIN_REQUEST__OP_APPROVE_JOB;
 	request.approve_job = &op;
 	Vault__AdminAnswer *answer = fixture_vault_admin(&rig->v, &request);
 	assert_int_equal(answer->status, VAULT__VAULT_STATUS__VAULT_MALFORMED);
 	codec_free(answer);
+}
+
+static void an_approval_without_the_question_is_malformed(void **state)
+{
+	struct rig *rig = *state;
+	Vault__AdminRequest request = VAULT__ADMIN_REQUEST__INIT;
+	Vault__AdminApproveJob op = VAULT__ADMIN_APPROVE_JOB__INIT;
+	uint8_t id[JOB_ID_SIZE];
+
+	expect_begin(rig, WAITS, "waits_for_operator");
+	job_id(rig, id);
+	op.job_id = codec_bytes(cc_view_of(id, sizeof(id)));
+	request.op_case = VAULT__ADMIN_REQUEST__OP_APPROVE_JOB;
+	request.approve_job = &op;
+	Vault__AdminAnswer *answer = fixture_vault_admin(&rig->v, &request);
+	assert_int_equal(answer->status, VAULT__VAULT_STATUS__VAULT_MALFORMED);
+	codec_free(answer);
+	expect_begin(rig, WAITS, "waits_for_operator");
 }
 
 static void where_policy_says_refuse_nobody_is_asked(void **state)
@@ -291,6 +327,7 @@ int main(void)
 		KNOWN_DEVICE(a_hostile_connector_cannot_approve),
 		KNOWN_DEVICE(an_approval_is_not_for_another_document_under_its_id),
 		KNOWN_DEVICE(what_does_not_wait_cannot_be_decided),
+		KNOWN_DEVICE(an_approval_without_the_question_is_malformed),
 		KNOWN_DEVICE(where_policy_says_refuse_nobody_is_asked),
 		WITH_RIG(at_device_keys_operator_a_device_that_is_not_known_waits),
 		WITH_RIG(a_record_for_a_users_first_device_waits_and_is_delivered_once_approved),

@@ -48,7 +48,40 @@ static enum reason comes(struct rig *rig, struct asking a)
 	return verdict;
 }
 
-static enum reason rule_at(struct rig *rig, uint8_t id, enum state_ruling ruling, int64_t now)
+struct shown {
+	uint8_t id, question[SHA256_SIZE];
+};
+
+static cc_err note_question(void *arg, uint64_t number, cc_view packed)
+{
+	struct shown *s = arg;
+	Vault__WaitingJob *row = NULL;
+
+	(void)number;
+	assert_int_equal(
+		codec_decode(&vault__waiting_job__descriptor, packed, packed.size, &row), CC_OK);
+	assert_int_equal(row->question_sha256.len, SHA256_SIZE);
+	if (row->job_id.data[0] == s->id)
+		memcpy(s->question, row->question_sha256.data, SHA256_SIZE);
+	codec_free(row);
+	return CC_OK;
+}
+
+/* What the operator sees of this job; zeroes where nothing waits. */
+static struct shown look(struct rig *rig, uint8_t id)
+{
+	struct shown s = {.id = id};
+	cc_blob next = CC_BLOB_NONE;
+
+	assert_int_equal(state_list_waiting(
+				 rig->state, CC_VIEW_NONE, NOW, SIZE_MAX, note_question, &s, &next),
+		CC_OK);
+	cc_blob_free(&next);
+	return s;
+}
+
+static enum reason rule_on(
+	struct rig *rig, const struct shown *shown, enum state_ruling ruling, int64_t now)
 {
 	struct state_change c = {.now_s = now,
 		.has_job = true,
@@ -58,9 +91,17 @@ static enum reason rule_at(struct rig *rig, uint8_t id, enum state_ruling ruling
 		.decision = {.operation = "approve_job", .uid = 1234}};
 
 	c.tenant = cc_blob_copy(cc_view_text("contoso"));
-	memset(c.job_id, id, sizeof(c.job_id));
+	memset(c.job_id, shown->id, sizeof(c.job_id));
+	memcpy(c.rules_question, shown->question, sizeof(c.rules_question));
 	c.rules_reason = cc_blob_copy(cc_view_text("not ours"));
 	return commit_and_clear(rig, &c);
+}
+
+static enum reason rule_at(struct rig *rig, uint8_t id, enum state_ruling ruling, int64_t now)
+{
+	struct shown shown = look(rig, id);
+
+	return rule_on(rig, &shown, ruling, now);
 }
 
 static enum reason approve(struct rig *rig, uint8_t id)
@@ -129,6 +170,28 @@ static void an_approval_is_for_the_bytes_of_its_job(void **state)
 	assert_int_equal(comes(rig, other_bytes), REASON_CONFLICT);
 	assert_int_equal(comes(rig, OTHER(3, 2)), REASON_WAITS);
 	assert_int_equal(comes(rig, OTHER(2, 2)), REASON_NONE);
+}
+
+static void an_approval_is_for_what_was_shown(void **state)
+{
+	struct rig *rig = *state;
+	struct shown before, other;
+
+	assert_int_equal(comes(rig, FIRST(1)), REASON_NONE);
+	assert_int_equal(comes(rig, OTHER(2, 2)), REASON_WAITS);
+	assert_int_equal(comes(rig, OTHER(3, 3)), REASON_WAITS);
+	before = look(rig, 3);
+	assert_int_equal(approve(rig, 2), REASON_NONE);
+	assert_int_equal(comes(rig, OTHER(2, 2)), REASON_NONE);
+	assert_int_equal(comes(rig, OTHER(3, 3)), REASON_WAITS); /* over another known key now */
+	assert_int_equal(rule_on(rig, &before, STATE_RULES_APPROVE, NOW), REASON_OTHER_QUESTION);
+	other = look(rig, 3);
+	other.question[31] ^= 1;
+	assert_int_equal(rule_on(rig, &other, STATE_RULES_APPROVE, NOW), REASON_OTHER_QUESTION);
+	assert_int_equal(waiting(rig), 1);
+	assert_int_equal(comes(rig, OTHER(3, 3)), REASON_WAITS);
+	assert_int_equal(approve(rig, 3), REASON_NONE);
+	assert_int_equal(comes(rig, OTHER(3, 3)), REASON_NONE);
 }
 
 static void an_approval_is_over_with_the_jobs_time(void **state)
@@ -475,6 +538,7 @@ int main(void)
 		WITH_RIG(another_key_waits_and_is_the_devices_once_its_job_is_served),
 		WITH_RIG(where_policy_knows_no_operator_nothing_waits),
 		WITH_RIG(an_approval_is_for_the_bytes_of_its_job),
+		WITH_RIG(an_approval_is_for_what_was_shown),
 		WITH_RIG(an_approval_is_over_with_the_jobs_time),
 		WITH_RIG(what_is_denied_stays_denied),
 		WITH_RIG(an_approval_can_be_taken_back_until_the_job_is_served),
