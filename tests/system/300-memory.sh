@@ -14,7 +14,7 @@ fi
 set -euo pipefail
 tests=$(cd "$(dirname "$0")/.." && pwd)
 export SLACK_KIB=512
-for command in "memory $plain 500 2000" "leaks $plain 20" "bench/restart $plain 50000 2000"; do
+for command in "memory $plain 500 2000" "leaks $plain 20" "bench/restart $plain 100000 10000"; do
 	read -ra words <<<"$command"
 	"$tests/${words[0]}" "${words[@]:1}" >"${TMPDIR:-/tmp}/short-$$.log" 2>&1 || {
 		cat "${TMPDIR:-/tmp}/short-$$.log"
