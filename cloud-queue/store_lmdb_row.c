@@ -35,7 +35,7 @@ cc_err store_row_find(struct store_tx *x, enum store_table t, const struct store
 	const ProtobufCMessageDescriptor *type, void *ret)
 {
 	cc_view value = CC_VIEW_NONE;
-	bool found;
+	bool found = false;
 	cc_err err = CC_OK;
 
 	TRY(find(x, t, store_key_view(key), &found, &value));
@@ -50,8 +50,8 @@ out:
 cc_err store_row_find_bytes(
 	struct store_tx *x, enum store_table t, const struct store_dbkey *key, cc_view *ret)
 {
-	cc_view value;
-	bool found;
+	cc_view value = CC_VIEW_NONE;
+	bool found = false;
 	cc_err err = CC_OK;
 
 	TRY(find(x, t, store_key_view(key), &found, &value));
@@ -133,13 +133,13 @@ cc_err store_row_each(struct store_tx *x, enum store_table t,
 	bool (*change)(const struct store_tx *x, void *message))
 {
 	struct store_dbkey all = {.size = 0}, key;
-	struct store_row *rows;
-	size_t count;
+	struct store_row *rows = NULL;
+	size_t count = 0;
 	cc_err err = CC_OK;
 
 	TRY(store_row_scan(x, t, &all, NULL, SIZE_MAX, &rows, &count));
 	for (size_t i = 0; i < count; i++) {
-		void *message;
+		void *message = NULL;
 		TRY(store_row_unpack(x, type, rows[i].value, &message));
 		if (!change(x, message))
 			continue;
