@@ -41,7 +41,7 @@ enum store_table {
 	T_ENROL,   /* token id: Enrolment */
 	T_PFX,     /* tenant‖user‖thumbprint: PfxRecord */
 	T_REPEAT,  /* 'k'‖tenant‖idempotency key: RepeatRow; 't'‖until‖tenant‖key */
-	T_LOST, /* 'k'‖tenant‖job id‖connector: Offered; 't'‖until‖the same; 'n'‖tenant‖connector */
+	T_LOST, /* 'k'‖tenant‖job id‖connector‖epoch: Offered; 't'‖until‖the same; 'n'‖tenant‖connector */
 	T_COUNT,
 };
 

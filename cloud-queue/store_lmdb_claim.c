@@ -3,7 +3,8 @@
  *
  * An attempt is one delivery (job, epoch) to one connector; a claim says that its holder is about to
  * ask a CA.  Both outlive takeovers and the end of the job.  A settlement is written once, except that
- * IN_DOUBT may become exact, and a NOT_ISSUED claim may be opened again by the same request.
+ * IN_DOUBT may become exact, a NOT_ISSUED claim may be opened again by the same request, and an orphan that
+ * was kept is none any more when its certificate wins (store_lmdb_result.c).
  */
 #include "cloud-queue/store_lmdb.h"
 

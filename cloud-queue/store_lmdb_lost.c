@@ -6,10 +6,13 @@
  * its result (CLAIMED), or that still has to find out what became of its request (HELD, rule 7).  That
  * connector is told so at once, and after each resume until the job is another's or over.
  *
- * Rows in one table: 'k'‖tenant‖job id‖connector is what is asked for, 't'‖until‖tenant‖job id‖connector
- * is what sweep takes from the front.  'n'‖tenant‖connector counts them: none takes another's room.
+ * Rows in one table: 'k'‖tenant‖job id‖connector‖epoch is what is asked for, 't'‖until‖tenant‖job id‖
+ * connector‖epoch is what sweep takes from the front: one lease has one claim that counts.
+ * 'n'‖tenant‖connector counts them: none takes another's room.
  */
 #include "cloud-queue/store_lmdb.h"
+
+#include <stdlib.h>
 
 #define KEPT_MS (7 * 86400 * INT64_C(1000))
 
@@ -30,16 +33,17 @@ static struct store_dbkey job_key(cc_view tenant, cc_view job_id)
 	return k;
 }
 
-static struct store_dbkey row_key(cc_view tenant, cc_view job_id, cc_view connector)
+static struct store_dbkey row_key(cc_view tenant, cc_view job_id, cc_view connector, uint32_t epoch)
 {
 	struct store_dbkey k = job_key(tenant, job_id);
 
 	store_key_add_name(&k, connector);
+	store_key_add_u32(&k, epoch);
 	return k;
 }
 
 static struct store_dbkey timer_key(
-	int64_t until_ms, cc_view tenant, cc_view job_id, cc_view connector)
+	int64_t until_ms, cc_view tenant, cc_view job_id, cc_view connector, uint32_t epoch)
 {
 	struct store_dbkey k = {.size = 0};
 
@@ -48,13 +52,14 @@ static struct store_dbkey timer_key(
 	store_key_add_name(&k, tenant);
 	store_key_add(&k, job_id);
 	store_key_add_name(&k, connector);
+	store_key_add_u32(&k, epoch);
 	return k;
 }
 
-static cc_err find(
-	struct store_tx *x, cc_view tenant, cc_view job_id, cc_view connector, Queue__Offered **ret)
+static cc_err find(struct store_tx *x, cc_view tenant, cc_view job_id, cc_view connector,
+	uint32_t epoch, Queue__Offered **ret)
 {
-	struct store_dbkey key = row_key(tenant, job_id, connector);
+	struct store_dbkey key = row_key(tenant, job_id, connector, epoch);
 	return store_row_find(x, T_LOST, &key, &queue__offered__descriptor, ret);
 }
 
@@ -87,8 +92,8 @@ out:
 static cc_err forget(struct store_tx *x, cc_view tenant, cc_view job_id, cc_view connector,
 	const Queue__Offered *row)
 {
-	struct store_dbkey key = row_key(tenant, job_id, connector);
-	struct store_dbkey timer = timer_key(row->until_ms, tenant, job_id, connector);
+	struct store_dbkey key = row_key(tenant, job_id, connector, row->epoch);
+	struct store_dbkey timer = timer_key(row->until_ms, tenant, job_id, connector, row->epoch);
 	uint64_t rows;
 	cc_err err = CC_OK;
 
@@ -99,38 +104,60 @@ out:
 	return err;
 }
 
-static void tell_full(struct store_tx *x, const struct store_session *s)
+static void tell_full(
+	struct store_tx *x, const struct store_session *s, cc_view job_id, const char *text)
 {
 	struct store_hint hint = {.kind = STORE_HINT_OFFER_CUT,
 		.tenant = s->tenant,
+		.job_id = job_id,
 		.connector = s->connector,
-		.text = cc_view_text("it named too many jobs that are not known")};
+		.text = cc_view_text(text)};
 
 	store_op_hint(x->op, &hint);
 }
 
 /* ---- what is offered, and what becomes of it meanwhile -------------------------------------------- */
 
+/* Of one job no more than its next holder is told of. */
+static cc_err has_room(struct store_tx *x, const struct store_session *s, cc_view job_id, bool *ret)
+{
+	struct store_dbkey prefix = job_key(s->tenant, job_id);
+	struct store_row *rows;
+	size_t count;
+	cc_err err = CC_OK;
+
+	store_key_add_name(&prefix, s->connector);
+	TRY(store_row_scan(x, T_LOST, &prefix, NULL, STORE_CLAIMS_MAX, &rows, &count));
+	*ret = count < STORE_CLAIMS_MAX;
+	if (count + 1 == STORE_CLAIMS_MAX)
+		tell_full(x, s, job_id, "the job has too many claims"); /* this one is the last */
+out:
+	return err;
+}
+
 cc_err store_lost_note(
 	struct store_tx *x, const struct store_session *s, const struct store_offered *item)
 {
-	struct store_dbkey key = row_key(s->tenant, item->job_id, s->connector);
+	struct store_dbkey key = row_key(s->tenant, item->job_id, s->connector, item->epoch);
 	struct store_dbkey timer =
-		timer_key(x->now + KEPT_MS, s->tenant, item->job_id, s->connector);
+		timer_key(x->now + KEPT_MS, s->tenant, item->job_id, s->connector, item->epoch);
 	Queue__Offered row = QUEUE__OFFERED__INIT, *old;
 	Queue__Certificate certificate = QUEUE__CERTIFICATE__INIT;
 	uint64_t rows;
+	bool room;
 	cc_err err = CC_OK;
 
-	TRY(find(x, s->tenant, item->job_id, s->connector, &old));
+	TRY(find(x, s->tenant, item->job_id, s->connector, item->epoch, &old));
 	if (old != NULL)
 		TRY(forget(x, s->tenant, item->job_id, s->connector, old));
 	TRY(count_rows(x, s->tenant, s->connector, 0, &rows));
-	if (rows >= x->config->offers_kept_max)
+	TRY(has_room(x, s, item->job_id, &room));
+	if (rows >= x->config->offers_kept_max || !room)
 		return CC_OK;
 	TRY(count_rows(x, s->tenant, s->connector, 1, &rows));
 	if (rows == x->config->offers_kept_max)
-		tell_full(x, s); /* this one was the last */
+		tell_full(x, s, CC_VIEW_NONE,
+			"it named too many jobs that are not known"); /* this one was the last */
 	certificate.sha256 = store_row_borrow(item->certificate.sha256);
 	row.epoch = item->epoch;
 	row.success = item->success;
@@ -149,13 +176,12 @@ out:
 
 cc_err store_lost_settle(struct store_tx *x, const struct store_settle_in *in)
 {
-	struct store_dbkey key = row_key(in->tenant, in->job_id, in->connector);
+	struct store_dbkey key = row_key(in->tenant, in->job_id, in->connector, in->epoch);
 	Queue__Offered *row;
 	cc_err err = CC_OK;
 
-	TRY(find(x, in->tenant, in->job_id, in->connector, &row));
-	if (row == NULL || row->success || row->epoch != in->epoch ||
-		!cc_view_equal(store_row_view(row->ca), in->ca))
+	TRY(find(x, in->tenant, in->job_id, in->connector, in->epoch, &row));
+	if (row == NULL || row->success || !cc_view_equal(store_row_view(row->ca), in->ca))
 		return CC_OK;
 	if (in->outcome == STORE_NOT_ISSUED)
 		return forget(x, in->tenant, in->job_id, in->connector, row);
@@ -187,6 +213,7 @@ cc_err store_lost_sweep(struct store_tx *x, size_t limit, bool *ret_more)
 		TRY(store_key_take_name(&rest, &tenant));
 		TRY(store_key_take(&rest, STORE_JOB_ID_SIZE, &job_id));
 		TRY(store_key_take_name(&rest, &connector));
+		TRY(store_key_take_u32(&rest, &row.epoch));
 		row.until_ms = (int64_t)until;
 		TRY(forget(x, tenant, job_id, connector, &row));
 	}
@@ -231,16 +258,26 @@ static int rank(const struct lost *l)
 	return l->row->success ? 2 : is_open(l->row);
 }
 
-/* The one whose connector gets the job is the last, so that its epoch is the job's. */
+static int by_epoch(const void *a, const void *b)
+{
+	const struct lost *first = a, *second = b;
+
+	return (first->row->epoch > second->row->epoch) - (first->row->epoch < second->row->epoch);
+}
+
+/* The one whose connector gets the job is the last, so that its epoch is the job's; the newest where there are
+ * several.  The others are in the order of their epochs, so that these can stay as they are. */
 static void put_owner_last(struct lost *all, size_t count)
 {
 	for (size_t i = 0; i + 1 < count; i++) {
 		struct lost last = all[count - 1];
-		if (rank(&all[i]) > rank(&last)) {
+		int more = rank(&all[i]) - rank(&last);
+		if (more > 0 || (more == 0 && by_epoch(&all[i], &last) > 0)) {
 			all[count - 1] = all[i];
 			all[i] = last;
 		}
 	}
+	qsort(all, count - 1, sizeof(*all), by_epoch);
 }
 
 static bool knows_claim(const Queue__Offered *row)
@@ -266,7 +303,7 @@ static cc_err put_claim(
 	struct store_claim_row made;
 	cc_err err = CC_OK;
 
-	if (!knows_claim(row))
+	if (!knows_claim(row) || (!owner && j->h->claims + 1 >= STORE_CLAIMS_MAX))
 		return CC_OK;
 	TRY(store_claim_make(x, j, &claim, &made));
 	TRY(store_claim_settle(

@@ -139,17 +139,19 @@ out:
 	return err;
 }
 
-/* The lease that is on record already; for a success only the job's current one will do. */
+/* The lease that is on record already; for a success only the job's current one will do, which it is asked for under
+ * whatever it says the second time. */
 static cc_err find_known(struct offer *o, const Queue__Attempt *a, bool newest)
 {
 	uint32_t offered = a != NULL && is_mine(o, a->connector) ? o->item->epoch : 0;
 	uint32_t current = o->j.h->epoch, claimed;
+	bool is_called = o->j.h->recalled == STORE_RECALLED_RESULT && is_mine(o, o->j.h->holder);
 	cc_err err = CC_OK;
 
 	TRY(find_claimed(o, &claimed));
 	if (!newest)
 		o->epoch = claimed > 0 ? claimed : offered;
-	else if (current > 0 && (offered == current || claimed == current))
+	else if (current > 0 && (is_called || offered == current || claimed == current))
 		o->epoch = current;
 out:
 	return err;
@@ -223,11 +225,15 @@ static void tell_full(struct offer *o)
 	store_op_hint(o->x->op, &hint);
 }
 
-/* The claim of a job that is not its connector's now: another may have got a certificate for the job, or will, and
- * the row that said why is lost with the claim.  So it was in doubt, whatever is known of it now. */
+/* The claim of a job that is not its connector's now, or of which it has ended: another may have got a certificate
+ * for the job, or will, and the row that said why is lost with the claim.  So it was in doubt, whatever is known of
+ * it now. */
 static cc_err note_doubt(struct offer *o, struct store_claim_row *c, enum store_settlement outcome)
 {
-	if (outcome == STORE_IN_DOUBT || store_job_held_by(o->j.h, o->s->connector, o->epoch))
+	bool goes_on =
+		outcome == STORE_UNSETTLED && store_job_held_by(o->j.h, o->s->connector, o->epoch);
+
+	if (outcome == STORE_IN_DOUBT || goes_on)
 		return CC_OK;
 	return store_claim_settle(o->x, &o->j, c, STORE_IN_DOUBT, CC_VIEW_NONE);
 }
@@ -267,6 +273,18 @@ out:
 	return err;
 }
 
+/* A lease that has an open claim is no lease any more: it does not end by itself.  Whether its connector still works
+ * on the job is what it has listed. */
+static void keep_claimed(struct offer *o)
+{
+	uint64_t listed = o->j.h->listed;
+
+	if (o->j.h->state != STORE_LEASED || !store_job_held_by(o->j.h, o->s->connector, o->epoch))
+		return;
+	store_job_to_claimed(o->x, &o->j, o->s);
+	o->j.h->listed = listed;
+}
+
 /* A certificate that nobody got, or may have been made: on record, the job itself goes on as it is. */
 static cc_err note_only(struct offer *o, enum store_settlement outcome)
 {
@@ -285,7 +303,53 @@ static cc_err note_only(struct offer *o, enum store_settlement outcome)
 	if (o->epoch == 0)
 		return CC_OK;
 	TRY(note_claim(o, outcome));
+	if (outcome == STORE_UNSETTLED)
+		keep_claimed(o);
+	if (!store_job_held(o->j.h))
+		TRY(store_attempt_finish(o->x, &o->j, END_LOST));
 	TRY(store_job_save(o->x, &o->j));
+out:
+	return err;
+}
+
+/* Another claim that the copy has open for this connector had its end before the success; its journal does not
+ * know of it any more. */
+static cc_err doubt_others(struct offer *o)
+{
+	struct store_claim_row *claims;
+	Queue__Attempt *a;
+	size_t count;
+	cc_err err = CC_OK;
+
+	TRY(store_claims_of(o->x, &o->j, 0, &claims, &count));
+	for (size_t i = 0; i < count; i++) {
+		bool its_own = claims[i].epoch == o->epoch &&
+			       (!knows_claim(o->item) || is_claim(&claims[i], o->item));
+		if (its_own || claims[i].row->settlement != STORE_UNSETTLED)
+			continue;
+		TRY(store_attempt_find(o->x, &o->j, claims[i].epoch, &a));
+		if (a != NULL && is_mine(o, a->connector))
+			TRY(store_claim_settle(
+				o->x, &o->j, &claims[i], STORE_IN_DOUBT, CC_VIEW_NONE));
+	}
+out:
+	return err;
+}
+
+/* The lease that a result is asked for under goes on, whatever ended it here. */
+static cc_err open_again(struct offer *o)
+{
+	Queue__Attempt *a;
+	cc_err err = CC_OK;
+
+	TRY(store_attempt_find(o->x, &o->j, o->epoch, &a));
+	ENSURE(a != NULL, cc_fail(CC_CORRUPT, "store: an attempt is gone"));
+	if (a->end != END_OPEN) {
+		a->end = END_OPEN;
+		TRY(store_attempt_put(o->x, &o->j, o->epoch, a));
+	}
+	store_job_to_claimed(o->x, &o->j, o->s);
+	o->j.h->recalled = STORE_RECALLED_RESULT;
 out:
 	return err;
 }
@@ -300,10 +364,9 @@ static cc_err want_result(struct offer *o, struct store_item_verdict *ret)
 	ret->result = STORE_UNKNOWN_JOB;
 	if (o->epoch == 0)
 		return CC_OK;
-	if (o->epoch == o->j.h->epoch) {
-		store_job_to_claimed(o->x, &o->j, o->s);
-		o->j.h->recalled = STORE_RECALLED_RESULT;
-	}
+	if (o->epoch == o->j.h->epoch)
+		TRY(open_again(o));
+	TRY(doubt_others(o));
 	TRY(note_claim(o, STORE_UNSETTLED));
 	TRY(store_job_save(o->x, &o->j));
 	ret->epoch = o->epoch;

@@ -91,8 +91,30 @@ out:
 	return err;
 }
 
-/* The last claim of the attempt that is not known to have made nothing is the winner's.  What became of the others
- * only their holders know: some CAs give a second certificate for the same request. */
+/* Kept as an orphan when an earlier run ended, the CA gave it again, and now a device gets it. */
+static bool is_no_orphan(const struct store_claim_row *c, const struct store_complete_in *in)
+{
+	return c->row->settlement == STORE_ORPHAN_KEPT && in->certificate.sha256.size > 0 &&
+	       cc_view_equal(store_row_view(c->row->cert_sha256), in->certificate.sha256);
+}
+
+/* A store that went back may have an attempt's claim as open, and a later one as what it was before it was asked
+ * again. */
+static int likelihood(const struct store_claim_row *c)
+{
+	switch (c->row->settlement) {
+	case STORE_UNSETTLED:
+		return 2;
+	case STORE_NOT_ISSUED:
+		return 0;
+	default:
+		return 1;
+	}
+}
+
+/* The last claim of the attempt that may have made it is the winner's, an open one first.  What became of the others
+ * only their holders know: some CAs give a second certificate for the same request.  But the winning certificate
+ * stands at no other claim, lest a person revokes it there as an orphan. */
 static cc_err settle_winner(
 	struct store_tx *x, struct store_job_row *j, const struct store_complete_in *in)
 {
@@ -102,11 +124,18 @@ static cc_err settle_winner(
 
 	TRY(store_claims_of(x, j, 0, &claims, &count));
 	for (size_t i = 0; i < count; i++) {
-		if (claims[i].epoch == in->epoch && claims[i].row->settlement != STORE_NOT_ISSUED)
+		if (claims[i].epoch == in->epoch &&
+			(winner == NULL || likelihood(&claims[i]) >= likelihood(winner)))
 			winner = &claims[i];
 	}
 	if (winner == NULL)
 		return CC_OK;
+	for (size_t i = 0; i < count; i++) {
+		if (&claims[i] == winner || !is_no_orphan(&claims[i], in))
+			continue;
+		claims[i].row->cert_sha256 = (ProtobufCBinaryData){0};
+		TRY(store_claim_settle(x, j, &claims[i], STORE_NOT_ISSUED, CC_VIEW_NONE));
+	}
 	TRY(store_claim_settle(x, j, winner, STORE_WINNER, in->certificate.sha256));
 out:
 	return err;
@@ -186,14 +215,24 @@ out:
 }
 
 /* A lease that a store which went back does not know any more: the result, signed over this very job,
- * says that there was one.  Later leases get higher epochs. */
+ * says that there was one.  Later leases get higher epochs.  While its connector still offers, the claim may be
+ * on its way: no certificate without one. */
 static cc_err recall_attempt(struct store_tx *x, struct store_job_row *j,
-	const struct store_complete_in *in, Queue__Attempt **ret)
+	const struct store_complete_in *in, Queue__Attempt **ret, enum store_result *ret_result)
 {
+	Queue__Session *session;
+	cc_err err = CC_OK;
+
 	if (x->s->restored_until_ms == 0 || in->bundle.size == 0 ||
 		!store_epoch_may_be_lost(j->h, in->epoch) || store_job_final(j->h))
 		return CC_OK;
-	return store_attempt_recall(x, j, in->connector, in->epoch, ret);
+	TRY(store_session_find(x, in->tenant, in->connector, &session));
+	if (session != NULL && session->open && session->offering)
+		*ret_result = STORE_ON_HOLD;
+	else
+		TRY(store_attempt_recall(x, j, in->connector, in->epoch, ret));
+out:
+	return err;
 }
 
 static cc_err complete_success(struct store_tx *x, struct store_job_row *j,
@@ -203,9 +242,9 @@ static cc_err complete_success(struct store_tx *x, struct store_job_row *j,
 	cc_err err = CC_OK;
 
 	TRY(store_attempt_find(x, j, in->epoch, &a));
-	if (a == NULL)
-		TRY(recall_attempt(x, j, in, &a));
 	out->result = STORE_UNKNOWN_ATTEMPT;
+	if (a == NULL)
+		TRY(recall_attempt(x, j, in, &a, &out->result));
 	if (a == NULL || !cc_view_equal(store_row_view(a->connector), in->connector))
 		return CC_OK;
 	if (!store_job_final(j->h))
@@ -380,6 +419,7 @@ static cc_err give_back(struct store_tx *x, struct store_job_row *j, const struc
 {
 	bool counts = in->count && in->reason != STORE_NACK_APPROVAL;
 	enum store_dead dead = STORE_DEAD_NOT;
+	bool waits = false;
 	cc_err err = CC_OK;
 
 	TRY(store_attempt_finish(x, j, END_GIVEN_BACK));
@@ -392,6 +432,10 @@ static cc_err give_back(struct store_tx *x, struct store_job_row *j, const struc
 		dead = STORE_DEAD_POISON;
 	else if (counts && j->h->attempts >= x->config->max_attempts)
 		dead = STORE_DEAD_ATTEMPTS;
+	if (dead != STORE_DEAD_NOT && j->h->kind == STORE_ISSUE)
+		TRY(store_restored_waits(x, in->session.tenant, &waits));
+	if (waits) /* it may be done: an offer says so */
+		dead = STORE_DEAD_NOT;
 	if (dead != STORE_DEAD_NOT) {
 		store_job_to_final(x, j, STORE_DEAD, dead);
 	} else {

@@ -232,6 +232,9 @@ static cc_err list_one(struct store_tx *x, const struct store_session *s, bool r
 	if (restored)
 		TRY(recall_claimed(x, s, item, &j));
 	TRY(store_session_verdict(x, &j, s->connector, item->epoch, &ret->result, &ret->winner));
+	/* the copy does not know that it was told to be another's: as not listed, its claim decides */
+	if (restored && item->settling && ret->result == STORE_KEEP)
+		ret->result = STORE_LOST;
 	if (ret->result != STORE_KEEP)
 		return CC_OK;
 	keep_listed(x, &j, item, s->epoch);

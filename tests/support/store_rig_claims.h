@@ -9,6 +9,7 @@ struct rig_claims {
 	struct rig *r;
 	size_t open, in_doubt, not_issued, winners;
 	size_t ever_in_doubt; /* also where the doubt became exact, or was open again */
+	size_t open_leases, taken_over;
 };
 
 static inline void rig_count_claims(void *arg, const struct store_check_out *out)
@@ -19,6 +20,8 @@ static inline void rig_count_claims(void *arg, const struct store_check_out *out
 	for (size_t i = 0; i < out->count; i++) {
 		for (size_t k = 0; k < out->rows[i].attempt_count; k++) {
 			const struct store_check_attempt *a = &out->rows[i].attempts[k];
+			c->open_leases += strcmp(a->end, "open") == 0;
+			c->taken_over += strcmp(a->end, "taken_over") == 0;
 			for (size_t m = 0; m < a->claim_count; m++) {
 				enum store_settlement s = a->claims[m].settlement;
 				c->open += s == STORE_UNSETTLED;

@@ -101,6 +101,13 @@ static inline void rig_redial(struct rig *r, struct rig_conn *c, bool restarted)
 	assert_int_equal(rig_dial(r, c).result, STORE_OK);
 }
 
+/* The same process again, and it has nothing. */
+static inline void rig_come_back(struct rig *r, struct rig_conn *c)
+{
+	rig_redial(r, c, false);
+	rig_resume(r, c, NULL, 0);
+}
+
 static inline void rig_hang_up(struct rig *r, struct rig_conn *c)
 {
 	assert_int_equal(

@@ -239,6 +239,58 @@ static void nothing_opens_a_claim_of_a_dead_job_again(void **state)
 
 /* ---- run again ------------------------------------------------------------------------------------- */
 
+/* Job 1 is DEAD, its claim ORPHAN_KEPT with certificate 7; it runs again, and is claimed as before. */
+static uint32_t begin_second_run(struct rig *r, struct rig_conn *c)
+{
+	uint32_t epoch = begin_claim(r, c);
+	struct store_settle_in settle = {.tenant = T,
+		.connector = HQ1,
+		.transport_sha256 = rig_digest(9),
+		.job_id = rig_id(r, 1),
+		.epoch = epoch,
+		.ca = cc_view_text("corp-ca"),
+		.outcome = STORE_ORPHAN_KEPT,
+		.certificate = rig_certificate(7)};
+	struct store_replay_in replay = {
+		.tenant = T, .job_id = rig_id(r, 1), .by = cc_view_text("ann")};
+
+	assert_int_equal(rig_fail(r, HQ1, 1, epoch, STORE_IN_DOUBT), STORE_STORED);
+	assert_int_equal(rig_settle(r, settle).result, STORE_OK);
+	assert_int_equal(rig_replay(r, replay).result, STORE_OK);
+	epoch = rig_take_one(r, c, 1);
+	assert_int_equal(rig_claim_one(r, c, 1, epoch), STORE_GRANTED);
+	return epoch;
+}
+
+static void a_certificate_that_was_kept_as_an_orphan_is_none_when_a_later_run_wins_with_it(
+	void **state)
+{
+	struct rig *r = *state;
+	struct rig_conn c;
+	uint32_t epoch = begin_second_run(r, &c);
+
+	assert_int_equal(rig_succeed(r, HQ1, 1, epoch, 7), STORE_STORED);
+	struct rig_claims claims = rig_claims_of(r);
+	assert_int_equal(claims.winners, 1);
+	assert_int_equal(claims.not_issued, 1);
+	assert_int_equal(claims.open, 0);
+	assert_int_equal(rig_settle_at(r, HQ1, 1, 1, "corp-ca", STORE_ORPHAN_KEPT), STORE_CONFLICT);
+}
+
+static void an_orphan_of_an_earlier_run_stays_one_when_another_certificate_wins(void **state)
+{
+	struct rig *r = *state;
+	struct rig_conn c;
+	uint32_t epoch = begin_second_run(r, &c);
+
+	assert_int_equal(rig_succeed(r, HQ1, 1, epoch, 8), STORE_STORED);
+	struct rig_claims claims = rig_claims_of(r);
+	assert_int_equal(claims.winners, 1);
+	assert_int_equal(claims.not_issued, 0);
+	assert_int_equal(
+		rig_settle_at(r, HQ1, 1, 1, "corp-ca", STORE_ORPHAN_KEPT), STORE_DUPLICATE_SAME);
+}
+
 static void a_dead_job_whose_document_is_gone_is_not_run_again(void **state)
 {
 	struct rig *r = *state;
@@ -275,6 +327,9 @@ int main(void)
 		RIG_TEST(the_deadline_of_a_parked_job_leaves_its_claim_in_doubt),
 		RIG_TEST(a_job_that_expires_after_a_takeover_leaves_the_first_claim_in_doubt),
 		RIG_TEST(nothing_opens_a_claim_of_a_dead_job_again),
+		RIG_TEST(
+			a_certificate_that_was_kept_as_an_orphan_is_none_when_a_later_run_wins_with_it),
+		RIG_TEST(an_orphan_of_an_earlier_run_stays_one_when_another_certificate_wins),
 		RIG_TEST(a_dead_job_whose_document_is_gone_is_not_run_again),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -50,10 +50,8 @@ static void a_store_that_went_back_takes_its_connectors_back_but_no_other_journa
 
 	rig_connect(r, &c, HQ1);
 	rig_back_up(r);
-	rig_redial(r, &c, false);
-	rig_resume(r, &c, NULL, 0);
-	rig_redial(r, &c, false);
-	rig_resume(r, &c, NULL, 0);
+	rig_come_back(r, &c);
+	rig_come_back(r, &c);
 	rig_restore(r);
 	c.journal[0] ^= 1;
 	assert_int_equal(rig_dial(r, &c).result, STORE_IDENTITY_CONFLICT);
@@ -77,16 +75,14 @@ static void a_store_that_went_back_gives_out_nothing_before_connectors_had_their
 	rig_enqueue_job(r, 1);
 	rig_back_up(r);
 	rig_restore(r);
-	rig_redial(r, &c, false);
-	rig_resume(r, &c, NULL, 0);
+	rig_come_back(r, &c);
 	out = rig_lease(r, (struct store_lease_in){.session = c.s, .max_jobs = 1});
 	assert_int_equal(out.result, STORE_EMPTY);
 	assert_in_range(out.next_ms, RIG_LEASE_MS, 2 * RIG_LEASE_MS);
 	/* a restart does not end the wait */
 	rig_pass(r, RIG_LEASE_MS + 1000);
 	rig_reopen(r);
-	rig_redial(r, &c, false);
-	rig_resume(r, &c, NULL, 0);
+	rig_come_back(r, &c);
 	out = rig_lease(r, (struct store_lease_in){.session = c.s, .max_jobs = 1});
 	assert_int_equal(out.result, STORE_EMPTY);
 	rig_pass(r, RIG_LEASE_MS + 1000);
@@ -124,17 +120,38 @@ static void the_wait_ends_when_the_last_connector_that_is_known_has_come(void **
 	rig_enqueue_job(r, 1);
 	rig_back_up(r);
 	rig_restore(r);
-	rig_redial(r, &c, false);
-	rig_resume(r, &c, NULL, 0);
+	rig_come_back(r, &c);
 	assert_int_equal(rig_take(r, &c, 1), 0);
 	r->hint_count = 0;
-	rig_redial(r, &other, false);
-	rig_resume(r, &other, NULL, 0);
+	rig_come_back(r, &other);
 	assert_true(rig_hints(r, STORE_HINT_READY, 0) > 0);
 	assert_int_equal(rig_take_one(r, &c, 1), 1);
 }
 
 /* ---- what was finished since the copy was made ----------------------------------------------------- */
+
+/* And the other connector is back before it. */
+static void lose_a_done_job_beside(struct rig *r, struct rig_conn *c, struct rig_conn *other)
+{
+	rig_connect(r, other, HQ2);
+	rig_lose_a_done_job(r, c);
+	rig_come_back(r, other);
+}
+
+/* The copy has job 1 READY; its connector has claimed it since, and lists it. */
+static enum store_result come_back_with_a_claim(struct rig *r, struct rig_conn *c, bool settling)
+{
+	struct store_held held = {
+		.job_id = rig_id(r, 1), .epoch = 1, .claimed = true, .settling = settling};
+
+	rig_connect(r, c, HQ1);
+	rig_enqueue_job(r, 1);
+	rig_back_up(r);
+	rig_restore(r);
+	rig_redial(r, c, true);
+	rig_resume(r, c, &held, 1);
+	return r->items[0].result;
+}
 
 static void a_connector_that_has_to_offer_gets_no_work_before_the_end_of_its_offer(void **state)
 {
@@ -157,10 +174,7 @@ static void a_lost_result_is_wanted_and_its_job_goes_to_nobody_else(void **state
 	struct rig *r = *state;
 	struct rig_conn c, other;
 
-	rig_connect(r, &other, HQ2);
-	rig_lose_a_done_job(r, &c);
-	rig_redial(r, &other, false);
-	rig_resume(r, &other, NULL, 0);
+	lose_a_done_job_beside(r, &c, &other);
 	assert_int_equal(rig_offer_one(r, &c, rig_finished(r, 1, 1, 5)), STORE_SEND);
 	assert_int_equal(r->items[0].epoch, 1);
 	rig_end_offer(r, &c);
@@ -178,10 +192,7 @@ static void a_lost_result_that_never_comes_leaves_its_claim_to_the_next_holder(v
 	struct rig *r = *state;
 	struct rig_conn c, other;
 
-	rig_connect(r, &other, HQ2);
-	rig_lose_a_done_job(r, &c);
-	rig_redial(r, &other, false);
-	rig_resume(r, &other, NULL, 0);
+	lose_a_done_job_beside(r, &c, &other);
 	assert_int_equal(rig_offer_one(r, &c, rig_finished(r, 1, 1, 5)), STORE_SEND);
 	rig_end_offer(r, &c);
 	rig_hang_up(r, &c);
@@ -205,8 +216,7 @@ static void a_store_that_knows_the_result_wants_nothing(void **state)
 	c.generation = store_generation(r->store);
 	rig_back_up(r);
 	rig_restore(r);
-	rig_redial(r, &c, false);
-	rig_resume(r, &c, NULL, 0);
+	rig_come_back(r, &c);
 	assert_int_equal(rig_offer_one(r, &c, rig_finished(r, 1, 1, 5)), STORE_SAME);
 	assert_int_equal(rig_offer_one(r, &c, rig_finished(r, 7, 1, 5)), STORE_UNKNOWN_JOB);
 	assert_int_equal(rig_offer_one(r, &c, rig_finished(r, 1, 1, 6)), STORE_ALREADY_DONE);
@@ -218,10 +228,7 @@ static void a_connector_that_comes_too_late_sends_under_an_epoch_of_its_own(void
 	struct rig *r = *state;
 	struct rig_conn c, other;
 
-	rig_connect(r, &other, HQ2);
-	rig_lose_a_done_job(r, &c);
-	rig_redial(r, &other, false);
-	rig_resume(r, &other, NULL, 0);
+	lose_a_done_job_beside(r, &c, &other);
 	rig_pass(r, 16 * MINUTE);
 	assert_int_equal(rig_take_one(r, &other, 1), 1);
 	assert_int_equal(rig_claim_at(r, &other, 1, 1, "corp-ca", 41), STORE_GRANTED);
@@ -261,14 +268,10 @@ static void a_doubt_that_is_offered_is_recorded_and_the_job_goes_on(void **state
 {
 	struct rig *r = *state;
 	struct rig_conn c;
-	struct store_offered doubt;
 
 	rig_lose_a_done_job(r, &c);
-	doubt = rig_finished(r, 1, 1, 5);
-	doubt.success = false;
-	doubt.settle = STORE_IN_DOUBT;
-	doubt.certificate = (struct store_certificate){{0}, {0}, {0}};
-	assert_int_equal(rig_offer_one(r, &c, doubt), STORE_SAME);
+	assert_int_equal(
+		rig_offer_one(r, &c, rig_only_claimed(r, 1, 1, STORE_IN_DOUBT)), STORE_SAME);
 	assert_int_equal(rig_hints(r, STORE_HINT_IN_DOUBT, 1), 1);
 	rig_end_offer(r, &c);
 	assert_int_equal(rig_take_one(r, &c, 1), 2);
@@ -280,15 +283,12 @@ static void an_open_claim_that_is_offered_is_recorded_and_settled_later(void **s
 {
 	struct rig *r = *state;
 	struct rig_conn c;
-	struct store_offered open;
+	struct store_offered open = rig_only_claimed(r, 1, 1, STORE_UNSETTLED);
 
 	rig_lose_a_done_job(r, &c);
-	open = rig_finished(r, 1, 1, 5);
-	open.success = false;
-	open.certificate = (struct store_certificate){{0}, {0}, {0}};
 	assert_int_equal(rig_offer_one(r, &c, open), STORE_SAME);
-	assert_int_equal(rig_offer_one(r, &c, open), STORE_SAME); /* once */
-	assert_int_equal(rig_hints(r, STORE_HINT_IN_DOUBT, 1), 0);
+	assert_int_equal(rig_offer_one(r, &c, open), STORE_SAME);  /* once */
+	assert_int_equal(rig_hints(r, STORE_HINT_IN_DOUBT, 1), 1); /* the job is nobody's now */
 	rig_end_offer(r, &c);
 	assert_int_equal(rig_take_one(r, &c, 1), 2);
 	assert_int_equal(r->items[0].prior, 1);
@@ -324,15 +324,8 @@ static void a_claimed_job_that_a_store_forgot_is_its_connectors_again(void **sta
 {
 	struct rig *r = *state;
 	struct rig_conn c;
-	struct store_held held = {.job_id = rig_id(r, 1), .epoch = 1, .claimed = true};
 
-	rig_connect(r, &c, HQ1);
-	rig_enqueue_job(r, 1);
-	rig_back_up(r);
-	rig_restore(r);
-	rig_redial(r, &c, true);
-	rig_resume(r, &c, &held, 1);
-	assert_int_equal(r->items[0].result, STORE_KEEP);
+	assert_int_equal(come_back_with_a_claim(r, &c, false), STORE_KEEP);
 	assert_int_equal(rig_state(r, 1), STORE_CLAIMED);
 	assert_int_equal(rig_claim_one(r, &c, 1, 1), STORE_GRANTED);
 }
@@ -341,16 +334,8 @@ static void what_is_only_cleared_up_is_not_taken_back(void **state)
 {
 	struct rig *r = *state;
 	struct rig_conn c;
-	struct store_held held = {
-		.job_id = rig_id(r, 1), .epoch = 1, .claimed = true, .settling = true};
 
-	rig_connect(r, &c, HQ1);
-	rig_enqueue_job(r, 1);
-	rig_back_up(r);
-	rig_restore(r);
-	rig_redial(r, &c, true);
-	rig_resume(r, &c, &held, 1);
-	assert_int_equal(r->items[0].result, STORE_LOST);
+	assert_int_equal(come_back_with_a_claim(r, &c, true), STORE_LOST);
 	assert_int_equal(rig_state(r, 1), STORE_READY);
 }
 
@@ -394,12 +379,10 @@ static void a_result_of_a_lease_that_the_store_forgot_is_taken(void **state)
 	rig_connect(r, &c, HQ1);
 	rig_enqueue_job(r, 1);
 	rig_back_up(r);
-	rig_redial(r, &c, false);
-	rig_resume(r, &c, NULL, 0);
+	rig_come_back(r, &c);
 	assert_int_equal(rig_take_one(r, &c, 1), 1);
 	rig_restore(r);
-	rig_redial(r, &c, false);
-	rig_resume(r, &c, NULL, 0);
+	rig_come_back(r, &c);
 	assert_int_equal(rig_succeed(r, HQ1, 1, 1, 5), STORE_STORED);
 	assert_int_equal(rig_succeed(r, HQ1, 1, 1, 5), STORE_DUPLICATE_SAME);
 	assert_int_equal(rig_state(r, 1), STORE_DONE);
@@ -471,8 +454,7 @@ static void a_reset_clock_starts_from_realtime_and_jobs_are_taken_again(void **s
 	reset_clock(r);
 	assert_in_range(store_clock_ahead_ms(r->store), 0, 1000);
 	assert_int_equal(rig_enqueue(r, in).result, STORE_NEW);
-	rig_redial(r, &c, false);
-	rig_resume(r, &c, NULL, 0);
+	rig_come_back(r, &c);
 	assert_int_equal(rig_take_one(r, &c, 1), 1);
 }
 

@@ -18,7 +18,20 @@ static void go_back(struct rig *r, struct rig_conn *c, struct rig_conn *other, e
 	rig_restore(r);
 	assert_true(rig_dial(r, c).offer);
 	rig_resume(r, c, NULL, 0);
-	rig_redial(r, other, false);
+	rig_come_back(r, other);
+}
+
+static void go_back_after_a_takeover(struct rig *r, struct rig_conn *c, struct rig_conn *other)
+{
+	rig_connect(r, c, HQ1);
+	rig_connect(r, other, HQ2);
+	rig_enqueue_job(r, 1);
+	c->generation = other->generation = store_generation(r->store);
+	rig_back_up(r);
+	rig_restore(r);
+	assert_true(rig_dial(r, c).offer);
+	rig_resume(r, c, NULL, 0);
+	assert_true(rig_dial(r, other).offer);
 	rig_resume(r, other, NULL, 0);
 }
 
@@ -32,17 +45,6 @@ static uint32_t let_other_claim(struct rig *r, struct rig_conn *other)
 	assert_int_equal(rig_claim_at(r, other, 1, epoch, CA, 41), STORE_GRANTED);
 	r->hint_count = 0;
 	return epoch;
-}
-
-static struct store_offered as_claim(
-	struct rig *r, uint32_t job, uint32_t epoch, enum store_settlement settle)
-{
-	struct store_offered claim = rig_finished(r, job, epoch, 5);
-
-	claim.success = false;
-	claim.settle = settle;
-	claim.certificate = (struct store_certificate){{0}, {0}, {0}};
-	return claim;
 }
 
 static uint32_t crashes_of(struct rig *r, uint32_t job)
@@ -109,7 +111,7 @@ static void an_epoch_that_no_copy_can_be_behind_by_is_not_taken(void **state)
 	go_back(r, &c, &other, STORE_ISSUE);
 	rig_pass(r, 16 * MINUTE);
 	assert_int_equal(rig_succeed(r, HQ1, 1, UINT32_MAX, 5), STORE_UNKNOWN_ATTEMPT);
-	assert_int_equal(rig_offer_one(r, &c, as_claim(r, 1, UINT32_MAX, 0)), STORE_SAME);
+	assert_int_equal(rig_offer_one(r, &c, rig_only_claimed(r, 1, UINT32_MAX, 0)), STORE_SAME);
 	assert_int_equal(r->items[0].epoch, 1);
 	rig_redial(r, &c, true);
 	rig_resume(r, &c, &held, 1);
@@ -122,19 +124,18 @@ static void epochs_that_are_raised_again_and_again_come_to_an_end_and_never_to_0
 {
 	struct rig *r = *state;
 	struct rig_conn c, other;
-	struct store_offered jobs[128];
+	struct store_offered job = rig_finished(r, 1, 0, 5);
 
-	go_back(r, &c, &other, STORE_ISSUE);
-	for (uint32_t page = 0; page < 9; page++) {
-		for (uint32_t i = 0; i < 128; i++) {
-			jobs[i] = rig_finished(r, 1, ((page * 128 + i + 1) << 20), 5);
-			jobs[i].ca = CC_VIEW_NONE;
-		}
-		assert_int_equal(rig_offer_page(r, &c, jobs, 128, false), STORE_OK);
+	go_back_after_a_takeover(r, &c, &other);
+	job.ca = CC_VIEW_NONE;
+	for (uint32_t i = 1; i <= 1025; i++) {
+		job.epoch = i << 20;
+		rig_offer_one(r, i % 2 == 0 ? &c : &other, job);
 	}
-	assert_int_equal(r->items[127].result, STORE_UNKNOWN_JOB);
+	assert_int_equal(r->items[0].result, STORE_UNKNOWN_JOB);
 	assert_int_equal(rig_take_over(r, 1, "op"), STORE_NOT_DUE);
 	rig_end_offer(r, &c);
+	rig_end_offer(r, &other);
 	rig_hang_up(r, &c);
 	rig_pass(r, 16 * MINUTE);
 	assert_int_equal(rig_take_over(r, 1, "op"), STORE_OK);
@@ -206,8 +207,8 @@ static void a_doubt_that_is_offered_leaves_a_parked_job_to_its_holder(void **sta
 	go_back(r, &c, &other, STORE_ISSUE);
 	epoch = let_other_claim(r, &other);
 	assert_int_equal(rig_park_one(r, &other, 1, epoch), STORE_KEEP);
-	assert_int_equal(
-		rig_offer_one(r, &c, as_claim(r, 1, epoch + 1, STORE_IN_DOUBT)), STORE_SAME);
+	assert_int_equal(rig_offer_one(r, &c, rig_only_claimed(r, 1, epoch + 1, STORE_IN_DOUBT)),
+		STORE_SAME);
 	assert_int_equal(rig_state(r, 1), STORE_PARKED);
 	assert_string_equal(r->items[0].connector, "hq-2");
 	assert_int_equal(rig_hints(r, STORE_HINT_GONE, 1), 0);
@@ -296,8 +297,7 @@ static void what_the_copy_knows_of_a_job_waits_for_the_offer_that_it_is_done(voi
 	assert_int_equal(rig_offer_page(r, &other, NULL, 0, true), STORE_OK);
 	assert_int_equal(rig_claim_at(r, &other, 1, 1, CA, 41), STORE_ON_HOLD); /* c is missing */
 
-	rig_redial(r, &c, false);
-	rig_resume(r, &c, NULL, 0);
+	rig_come_back(r, &c);
 	assert_int_equal(rig_offer_one(r, &c, rig_finished(r, 1, 2, 5)), STORE_SEND);
 	assert_int_equal(rig_offer_page(r, &c, NULL, 0, true), STORE_OK);
 	assert_int_equal(rig_claim_at(r, &other, 1, 1, CA, 41), STORE_LOST);
@@ -316,20 +316,6 @@ static struct store_offered others_success(struct rig *r)
 	success.csr_sha256 = success.spki_sha256 = rig_digest(41);
 	success.txid = cc_view_part(rig_digest(41), 0, 16);
 	return success;
-}
-
-static void go_back_after_a_takeover(struct rig *r, struct rig_conn *c, struct rig_conn *other)
-{
-	rig_connect(r, c, HQ1);
-	rig_connect(r, other, HQ2);
-	rig_enqueue_job(r, 1);
-	c->generation = other->generation = store_generation(r->store);
-	rig_back_up(r);
-	rig_restore(r);
-	assert_true(rig_dial(r, c).offer);
-	rig_resume(r, c, NULL, 0);
-	assert_true(rig_dial(r, other).offer);
-	rig_resume(r, other, NULL, 0);
 }
 
 /* However the two came: the one that the job is not done by has a record. */
@@ -353,7 +339,7 @@ static void an_open_claim_before_the_success_of_another_was_in_doubt(void **stat
 	struct rig_conn c, other;
 
 	go_back_after_a_takeover(r, &c, &other);
-	assert_int_equal(rig_offer_one(r, &c, as_claim(r, 1, 1, 0)), STORE_SAME);
+	assert_int_equal(rig_offer_one(r, &c, rig_only_claimed(r, 1, 1, 0)), STORE_SAME);
 	assert_int_equal(rig_claims_of(r).open, 1);
 	assert_int_equal(rig_offer_one(r, &other, others_success(r)), STORE_SEND);
 	assert_int_equal(r->items[0].epoch, 2);
@@ -369,7 +355,7 @@ static void an_open_claim_after_the_success_of_another_was_in_doubt(void **state
 	go_back_after_a_takeover(r, &c, &other);
 	assert_int_equal(rig_offer_one(r, &other, others_success(r)), STORE_SEND);
 	assert_int_equal(r->items[0].epoch, 2);
-	assert_int_equal(rig_offer_one(r, &c, as_claim(r, 1, 1, 0)), STORE_SAME);
+	assert_int_equal(rig_offer_one(r, &c, rig_only_claimed(r, 1, 1, 0)), STORE_SAME);
 	assert_int_equal(r->items[0].epoch, 1);
 	assert_one_was_in_doubt(r);
 }
@@ -380,7 +366,8 @@ static void an_orphan_that_is_offered_of_a_job_that_goes_on_was_in_doubt(void **
 	struct rig_conn c, other;
 
 	go_back(r, &c, &other, STORE_ISSUE);
-	assert_int_equal(rig_offer_one(r, &c, as_claim(r, 1, 1, STORE_ORPHAN_REVOKED)), STORE_SAME);
+	assert_int_equal(
+		rig_offer_one(r, &c, rig_only_claimed(r, 1, 1, STORE_ORPHAN_REVOKED)), STORE_SAME);
 	assert_int_equal(rig_claims_of(r).ever_in_doubt, 1);
 	assert_int_equal(rig_claims_of(r).open + rig_claims_of(r).in_doubt, 0);
 }
@@ -395,9 +382,253 @@ static void the_claim_of_a_job_that_its_connector_still_has_was_never_in_doubt(v
 	rig_redial(r, &c, true);
 	rig_resume(r, &c, &held, 1);
 	assert_int_equal(r->items[0].result, STORE_KEEP);
-	assert_int_equal(rig_offer_one(r, &c, as_claim(r, 1, 1, 0)), STORE_SAME);
+	assert_int_equal(rig_offer_one(r, &c, rig_only_claimed(r, 1, 1, 0)), STORE_SAME);
 	assert_int_equal(rig_claims_of(r).open, 1);
 	assert_int_equal(rig_claims_of(r).ever_in_doubt, 0);
+}
+
+/* ---- one connector, more than one claim ------------------------------------------------------------- */
+
+/* The copy has job 1 with c under epoch 1, claimed at `ca` if there is one; c is back, and has not listed it. */
+static void go_back_with_a_lease(struct rig *r, struct rig_conn *c, const char *ca)
+{
+	rig_connect(r, c, HQ1);
+	rig_enqueue_job(r, 1);
+	assert_int_equal(rig_take_one(r, c, 1), 1);
+	if (ca != NULL)
+		assert_int_equal(rig_claim_at(r, c, 1, 1, ca, 40), STORE_GRANTED);
+	c->generation = store_generation(r->store);
+	rig_back_up(r);
+	rig_restore(r);
+	r->hint_count = 0;
+	assert_true(rig_dial(r, c).offer);
+}
+
+static void assert_only_the_success_is_settled_exactly(struct rig *r, uint32_t epoch)
+{
+	struct rig_claims claims;
+
+	assert_int_equal(rig_succeed(r, HQ1, 1, epoch, 5), STORE_STORED);
+	claims = rig_claims_of(r);
+	assert_int_equal(claims.winners, 1);
+	assert_int_equal(claims.in_doubt, 1);
+	assert_int_equal(claims.open, 0);
+	assert_int_equal(rig_settle_at(r, HQ1, 1, epoch, CA, STORE_WINNER), STORE_DUPLICATE_SAME);
+}
+
+static void a_success_at_another_ca_leaves_the_claim_of_the_copy_in_doubt(void **state)
+{
+	struct rig *r = *state;
+	struct rig_conn c;
+
+	go_back_with_a_lease(r, &c, "z-ca");
+	rig_resume(r, &c, NULL, 0);
+	assert_int_equal(rig_offer_one(r, &c, rig_finished(r, 1, 1, 5)), STORE_SEND);
+	assert_int_equal(r->items[0].epoch, 1);
+	assert_only_the_success_is_settled_exactly(r, 1);
+}
+
+static void a_success_of_a_later_lease_leaves_the_claim_of_the_copy_in_doubt(void **state)
+{
+	struct rig *r = *state;
+	struct rig_conn c;
+
+	go_back_with_a_lease(r, &c, "z-ca");
+	rig_resume(r, &c, NULL, 0);
+	assert_int_equal(rig_offer_one(r, &c, rig_finished(r, 1, 2, 5)), STORE_SEND);
+	assert_int_equal(r->items[0].epoch, 2);
+	assert_only_the_success_is_settled_exactly(r, 2);
+}
+
+/* The store went back twice: the first time the claim was offered as open, the second time as a success. */
+static void a_success_that_gets_a_new_epoch_leaves_no_open_claim_under_the_old_one(void **state)
+{
+	struct rig *r = *state;
+	struct rig_conn c, other;
+
+	go_back(r, &c, &other, STORE_ISSUE);
+	assert_int_equal(rig_offer_one(r, &c, rig_only_claimed(r, 1, 1, 0)), STORE_SAME);
+	rig_end_offer(r, &c);
+	rig_pass(r, 16 * MINUTE);
+	assert_int_equal(rig_take_one(r, &other, 1), 2);
+	c.generation = store_generation(r->store);
+	rig_back_up(r);
+	rig_restore(r);
+	assert_true(rig_dial(r, &c).offer);
+	rig_resume(r, &c, NULL, 0);
+	assert_int_equal(rig_offer_one(r, &c, rig_finished(r, 1, 1, 5)), STORE_SEND);
+	assert_int_equal(r->items[0].epoch, 3);
+	assert_only_the_success_is_settled_exactly(r, 3);
+}
+
+/* It was asked again after the copy was made. */
+static void a_success_of_a_claim_that_the_copy_has_as_not_issued_is_its_winner(void **state)
+{
+	struct rig *r = *state;
+	struct rig_conn c;
+
+	rig_connect(r, &c, HQ1);
+	rig_enqueue_job(r, 1);
+	assert_int_equal(rig_take_one(r, &c, 1), 1);
+	assert_int_equal(rig_claim_one(r, &c, 1, 1), STORE_GRANTED);
+	assert_int_equal(rig_settle_at(r, HQ1, 1, 1, CA, STORE_NOT_ISSUED), STORE_OK);
+	c.generation = store_generation(r->store);
+	rig_back_up(r);
+	rig_restore(r);
+	assert_true(rig_dial(r, &c).offer);
+	rig_resume(r, &c, NULL, 0);
+	assert_int_equal(rig_offer_one(r, &c, rig_finished(r, 1, 1, 5)), STORE_SEND);
+	assert_int_equal(rig_succeed(r, HQ1, 1, 1, 5), STORE_STORED);
+	assert_int_equal(rig_claims_of(r).winners, 1);
+	assert_int_equal(rig_claims_of(r).not_issued, 0);
+}
+
+/* ---- the copy has it leased, its connector has it claimed ------------------------------------------- */
+
+static void a_leased_job_with_an_open_claim_does_not_go_to_another_without_a_takeover(void **state)
+{
+	struct rig *r = *state;
+	struct rig_conn c;
+	struct store_held held = {.job_id = rig_id(r, 1), .epoch = 1, .claimed = true};
+
+	go_back_with_a_lease(r, &c, NULL);
+	rig_resume(r, &c, &held, 1);
+	assert_int_equal(r->items[0].result, STORE_KEEP);
+	assert_int_equal(rig_offer_one(r, &c, rig_only_claimed(r, 1, 1, 0)), STORE_SAME);
+	rig_end_offer(r, &c);
+	assert_int_equal(rig_state(r, 1), STORE_CLAIMED);
+	assert_int_equal(rig_claims_of(r).ever_in_doubt, 0);
+	rig_hang_up(r, &c);
+	rig_pass(r, 5 * MINUTE);
+	rig_sweep_all(r);
+	rig_pass(r, 2 * MINUTE); /* the hold after the jump of the clock */
+	assert_int_equal(rig_sweep_all(r).result, STORE_OK);
+	assert_int_equal(rig_state(r, 1), STORE_CLAIMED);
+}
+
+static void a_leased_job_of_which_only_an_open_claim_is_left_is_held(void **state)
+{
+	struct rig *r = *state;
+	struct rig_conn c;
+
+	go_back_with_a_lease(r, &c, NULL);
+	rig_resume(r, &c, NULL, 0);
+	assert_int_equal(rig_offer_one(r, &c, rig_only_claimed(r, 1, 1, 0)), STORE_SAME);
+	rig_end_offer(r, &c);
+	assert_int_equal(rig_state(r, 1), STORE_HELD);
+	assert_int_equal(rig_claims_of(r).in_doubt, 1);
+	assert_int_equal(rig_settle_at(r, HQ1, 1, 1, CA, STORE_NOT_ISSUED), STORE_OK);
+	assert_int_equal(rig_state(r, 1), STORE_READY);
+}
+
+static void an_orphan_that_is_offered_of_a_leased_job_was_in_doubt(void **state)
+{
+	struct rig *r = *state;
+	struct rig_conn c;
+
+	go_back_with_a_lease(r, &c, NULL);
+	rig_resume(r, &c, NULL, 0);
+	assert_int_equal(
+		rig_offer_one(r, &c, rig_only_claimed(r, 1, 1, STORE_ORPHAN_REVOKED)), STORE_SAME);
+	rig_end_offer(r, &c);
+	assert_int_equal(rig_state(r, 1), STORE_READY);
+	assert_int_equal(rig_claims_of(r).ever_in_doubt, 1);
+	assert_int_equal(rig_claims_of(r).open + rig_claims_of(r).in_doubt, 0);
+}
+
+/* It was taken over after the copy was made; nobody works on it now. */
+static void a_claimed_job_that_is_only_cleared_up_goes_on_when_that_is_done(void **state)
+{
+	struct rig *r = *state;
+	struct rig_conn c;
+	struct store_held held = {
+		.job_id = rig_id(r, 1), .epoch = 1, .claimed = true, .settling = true};
+
+	go_back_with_a_lease(r, &c, CA);
+	rig_resume(r, &c, &held, 1);
+	assert_int_equal(r->items[0].result, STORE_LOST);
+	assert_int_equal(rig_offer_one(r, &c, rig_only_claimed(r, 1, 1, 0)), STORE_SAME);
+	rig_end_offer(r, &c);
+	assert_int_equal(rig_state(r, 1), STORE_HELD);
+	assert_int_equal(rig_settle_at(r, HQ1, 1, 1, CA, STORE_NOT_ISSUED), STORE_OK);
+	assert_int_equal(rig_state(r, 1), STORE_READY);
+}
+
+/* Its success has no claim to be known by. */
+static void a_lease_that_a_success_is_asked_for_under_is_open_again(void **state)
+{
+	struct rig *r = *state;
+	struct rig_conn c;
+	struct store_offered job = rig_finished(r, 1, 1, 5);
+
+	rig_connect(r, &c, HQ1);
+	rig_enqueue_job(r, 1);
+	assert_int_equal(rig_take_one(r, &c, 1), 1);
+	assert_int_equal(rig_nack(r, rig_nack_in(r, &c, 1, 1, STORE_NACK_BUSY)).result, STORE_OK);
+	c.generation = store_generation(r->store);
+	rig_back_up(r);
+	rig_restore(r);
+	assert_true(rig_dial(r, &c).offer);
+	rig_resume(r, &c, NULL, 0);
+	job.ca = CC_VIEW_NONE;
+	assert_int_equal(rig_offer_one(r, &c, job), STORE_SEND);
+	assert_int_equal(r->items[0].epoch, 1);
+	rig_end_offer(r, &c);
+	rig_hang_up(r, &c);
+	rig_pass(r, 16 * MINUTE);
+	assert_int_equal(rig_take_over(r, 1, "op"), STORE_OK);
+	assert_int_equal(rig_claims_of(r).taken_over, 1);
+}
+
+static void the_lease_of_a_claim_that_is_only_on_record_is_over(void **state)
+{
+	struct rig *r = *state;
+	struct rig_conn c, other;
+
+	go_back(r, &c, &other, STORE_ISSUE);
+	assert_int_equal(
+		rig_offer_one(r, &c, rig_only_claimed(r, 1, 1, STORE_UNSETTLED)), STORE_SAME);
+	assert_int_equal(rig_state(r, 1), STORE_READY);
+	assert_int_equal(rig_claims_of(r).open, 1);
+	assert_int_equal(rig_claims_of(r).open_leases, 0);
+}
+
+/* ---- what else may not decide before the offers ----------------------------------------------------- */
+
+static void a_job_is_not_given_back_as_dead_before_all_offers_have_come(void **state)
+{
+	struct rig *r = *state;
+	struct rig_conn c, other;
+	struct store_held held = {.job_id = rig_id(r, 1), .epoch = 1};
+
+	rig_connect(r, &c, HQ1);
+	rig_connect(r, &other, HQ2);
+	rig_enqueue_job(r, 1);
+	assert_int_equal(rig_take_one(r, &other, 1), 1);
+	c.generation = other.generation = store_generation(r->store);
+	rig_back_up(r);
+	rig_restore(r);
+	rig_redial(r, &other, false);
+	rig_resume(r, &other, &held, 1);
+	assert_int_equal(
+		rig_nack(r, rig_nack_in(r, &other, 1, 1, STORE_NACK_POISON)).result, STORE_OK);
+	assert_int_equal(rig_state(r, 1), STORE_READY);
+	rig_come_back(r, &c);
+	assert_int_equal(rig_offer_one(r, &c, rig_finished(r, 1, 2, 5)), STORE_SEND);
+	assert_int_equal(rig_succeed(r, HQ1, 1, 2, 5), STORE_STORED);
+}
+
+static void a_forgotten_success_waits_for_the_offer_of_its_claim(void **state)
+{
+	struct rig *r = *state;
+	struct rig_conn c, other;
+
+	go_back(r, &c, &other, STORE_ISSUE);
+	rig_pass(r, 16 * MINUTE); /* nobody waits for c any more */
+	assert_int_equal(rig_succeed(r, HQ1, 1, 1, 5), STORE_ON_HOLD);
+	assert_int_equal(rig_offer_one(r, &c, rig_only_claimed(r, 1, 1, 0)), STORE_SAME);
+	assert_int_equal(rig_succeed(r, HQ1, 1, 1, 5), STORE_STORED);
+	assert_int_equal(rig_claims_of(r).winners, 1);
 }
 
 /* ---- the same claim, offered again ------------------------------------------------------------------ */
@@ -410,7 +641,7 @@ static void an_open_claim_that_gets_another_epoch_is_told_it_and_its_success_cou
 	go_back(r, &c, &other, STORE_ISSUE);
 	rig_pass(r, 16 * MINUTE);
 	assert_int_equal(rig_take_one(r, &other, 1), 1);
-	assert_int_equal(rig_offer_one(r, &c, as_claim(r, 1, 1, 0)), STORE_SAME);
+	assert_int_equal(rig_offer_one(r, &c, rig_only_claimed(r, 1, 1, 0)), STORE_SAME);
 	assert_int_equal(r->items[0].epoch, 2);
 	assert_int_equal(rig_succeed(r, HQ1, 1, 2, 5), STORE_STORED);
 	assert_int_equal(rig_settle_at(r, HQ1, 1, 2, CA, STORE_WINNER), STORE_DUPLICATE_SAME);
@@ -431,12 +662,11 @@ static void a_leased_job_comes_again_with_the_claim_that_its_holder_did_not_get(
 	rig_restore(r);
 	rig_pass(r, 16 * MINUTE);
 	rig_sweep_all(r);
-	rig_redial(r, &other, false);
-	rig_resume(r, &other, NULL, 0);
+	rig_come_back(r, &other);
 	assert_int_equal(rig_take_one(r, &other, 1), 2);
 	assert_true(rig_dial(r, &c).offer);
 	rig_resume(r, &c, NULL, 0);
-	assert_int_equal(rig_offer_one(r, &c, as_claim(r, 1, 1, 0)), STORE_SAME);
+	assert_int_equal(rig_offer_one(r, &c, rig_only_claimed(r, 1, 1, 0)), STORE_SAME);
 	assert_int_equal(r->items[0].epoch, 1);
 	assert_int_equal(rig_last_hint(r, STORE_HINT_GONE)->result, STORE_LOST);
 	assert_int_equal(rig_take_one(r, &other, 1), 3);
@@ -467,9 +697,26 @@ static void a_doubt_that_is_offered_twice_is_told_once(void **state)
 	struct rig_conn c, other;
 
 	go_back(r, &c, &other, STORE_ISSUE);
-	assert_int_equal(rig_offer_one(r, &c, as_claim(r, 1, 1, STORE_IN_DOUBT)), STORE_SAME);
-	assert_int_equal(rig_offer_one(r, &c, as_claim(r, 1, 1, STORE_IN_DOUBT)), STORE_SAME);
+	assert_int_equal(
+		rig_offer_one(r, &c, rig_only_claimed(r, 1, 1, STORE_IN_DOUBT)), STORE_SAME);
+	assert_int_equal(
+		rig_offer_one(r, &c, rig_only_claimed(r, 1, 1, STORE_IN_DOUBT)), STORE_SAME);
 	assert_int_equal(rig_hints(r, STORE_HINT_IN_DOUBT, 1), 1);
+}
+
+/* It has no claim to be known by. */
+static void a_success_is_asked_for_under_one_epoch_whatever_the_next_offer_of_it_says(void **state)
+{
+	struct rig *r = *state;
+	struct rig_conn c, other;
+	struct store_offered job = rig_finished(r, 1, 0, 5);
+
+	go_back(r, &c, &other, STORE_ISSUE);
+	job.ca = CC_VIEW_NONE;
+	for (job.epoch = 7; job.epoch < 20; job.epoch += 3) {
+		assert_int_equal(rig_offer_one(r, &c, job), STORE_SEND);
+		assert_int_equal(r->items[0].epoch, 7);
+	}
 }
 
 /* ---- how much --------------------------------------------------------------------------------------- */
@@ -483,7 +730,7 @@ static void no_more_claims_of_a_job_are_taken_than_its_next_holder_hears_of(void
 
 	go_back(r, &c, &other, STORE_ISSUE);
 	for (uint32_t i = 0; i < 70; i++) {
-		jobs[i] = as_claim(r, 1, 1 + i / 7, STORE_IN_DOUBT);
+		jobs[i] = rig_only_claimed(r, 1, 1 + i / 7, STORE_IN_DOUBT);
 		snprintf(names[i], sizeof(names[i]), "ca-%u", i);
 		jobs[i].ca = cc_view_text(names[i]);
 	}
@@ -538,10 +785,23 @@ int main(void)
 		RIG_TEST(an_open_claim_after_the_success_of_another_was_in_doubt),
 		RIG_TEST(an_orphan_that_is_offered_of_a_job_that_goes_on_was_in_doubt),
 		RIG_TEST(the_claim_of_a_job_that_its_connector_still_has_was_never_in_doubt),
+		RIG_TEST(a_success_at_another_ca_leaves_the_claim_of_the_copy_in_doubt),
+		RIG_TEST(a_success_of_a_later_lease_leaves_the_claim_of_the_copy_in_doubt),
+		RIG_TEST(a_success_that_gets_a_new_epoch_leaves_no_open_claim_under_the_old_one),
+		RIG_TEST(a_success_of_a_claim_that_the_copy_has_as_not_issued_is_its_winner),
+		RIG_TEST(a_leased_job_with_an_open_claim_does_not_go_to_another_without_a_takeover),
+		RIG_TEST(a_leased_job_of_which_only_an_open_claim_is_left_is_held),
+		RIG_TEST(an_orphan_that_is_offered_of_a_leased_job_was_in_doubt),
+		RIG_TEST(a_claimed_job_that_is_only_cleared_up_goes_on_when_that_is_done),
+		RIG_TEST(a_lease_that_a_success_is_asked_for_under_is_open_again),
+		RIG_TEST(the_lease_of_a_claim_that_is_only_on_record_is_over),
+		RIG_TEST(a_job_is_not_given_back_as_dead_before_all_offers_have_come),
+		RIG_TEST(a_forgotten_success_waits_for_the_offer_of_its_claim),
 		RIG_TEST(an_open_claim_that_gets_another_epoch_is_told_it_and_its_success_counts),
 		RIG_TEST(a_leased_job_comes_again_with_the_claim_that_its_holder_did_not_get),
 		RIG_TEST(a_success_that_is_offered_again_keeps_its_epoch_and_its_claim),
 		RIG_TEST(a_doubt_that_is_offered_twice_is_told_once),
+		RIG_TEST(a_success_is_asked_for_under_one_epoch_whatever_the_next_offer_of_it_says),
 		RIG_TEST(no_more_claims_of_a_job_are_taken_than_its_next_holder_hears_of),
 		RIG_TEST(a_connector_that_offers_too_many_unknown_jobs_takes_no_room_of_another),
 	};

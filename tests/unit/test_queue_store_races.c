@@ -55,30 +55,44 @@ static struct race begin(struct rig *r, size_t count)
 	return (struct race){.rig = r, .waiting = count};
 }
 
+static void take_job(struct rig *r, struct rig_conn *a, uint32_t job)
+{
+	rig_enqueue_job(r, job);
+	rig_take_one(r, a, job);
+}
+
 /* Job 1, claimed by HQ1, who is gone for longer than a takeover takes. */
 static void claimed_and_gone(struct rig *r, struct rig_conn *a)
 {
 	rig_connect(r, a, HQ1);
-	rig_enqueue_job(r, 1);
-	rig_take_one(r, a, 1);
+	take_job(r, a, 1);
 	assert_int_equal(rig_claim_one(r, a, 1, 1), STORE_GRANTED);
 	rig_hang_up(r, a);
 	rig_pass(r, 16 * 60 * 1000);
 }
 
-static void a_result_before_the_takeover_ends_the_job(void **state)
+static struct race result_and_takeover(struct rig *r, bool result_first)
 {
-	struct rig *r = *state;
 	struct rig_conn a;
-	struct race got;
 
 	claimed_and_gone(r, &a);
 	struct store_complete_in result = rig_success(r, HQ1, 1, 1, 7);
 	struct store_takeover_in takeover = {T, rig_id(r, 1), CC_VIEW_NONE};
-	got = begin(r, 2);
-	store_complete(r->store, &result, on_complete, &got);
+	struct race got = begin(r, 2);
+	if (result_first)
+		store_complete(r->store, &result, on_complete, &got);
 	store_takeover(r->store, &takeover, on_takeover, &got);
+	if (!result_first)
+		store_complete(r->store, &result, on_complete, &got);
 	rig_wait(r);
+	return got;
+}
+
+static void a_result_before_the_takeover_ends_the_job(void **state)
+{
+	struct rig *r = *state;
+	struct race got = result_and_takeover(r, true);
+
 	assert_int_equal(got.result[0], STORE_STORED);
 	assert_int_equal(got.result[1], STORE_NOT_DUE);
 	assert_int_equal(rig_state(r, 1), STORE_DONE);
@@ -87,16 +101,8 @@ static void a_result_before_the_takeover_ends_the_job(void **state)
 static void a_result_after_the_takeover_still_wins(void **state)
 {
 	struct rig *r = *state;
-	struct rig_conn a;
-	struct race got;
+	struct race got = result_and_takeover(r, false);
 
-	claimed_and_gone(r, &a);
-	struct store_complete_in result = rig_success(r, HQ1, 1, 1, 7);
-	struct store_takeover_in takeover = {T, rig_id(r, 1), CC_VIEW_NONE};
-	got = begin(r, 2);
-	store_takeover(r->store, &takeover, on_takeover, &got);
-	store_complete(r->store, &result, on_complete, &got);
-	rig_wait(r);
 	assert_int_equal(got.result[0], STORE_OK);
 	assert_int_equal(got.result[1], STORE_STORED);
 	assert_int_equal(rig_state(r, 1), STORE_DONE);
@@ -110,8 +116,7 @@ static void of_a_burial_and_a_result_the_first_counts(void **state)
 
 	rig_connect(r, &a, HQ1);
 	for (uint32_t job = 1; job <= 2; job++) {
-		rig_enqueue_job(r, job);
-		rig_take_one(r, &a, job);
+		take_job(r, &a, job);
 	}
 	struct store_bury_in bury[] = {
 		{T, rig_id(r, 1), cc_view_text("anna")}, {T, rig_id(r, 2), cc_view_text("anna")}};
@@ -136,8 +141,7 @@ static void of_two_replays_one_runs_the_job(void **state)
 	struct race got;
 
 	rig_connect(r, &a, HQ1);
-	rig_enqueue_job(r, 1);
-	rig_take_one(r, &a, 1);
+	take_job(r, &a, 1);
 	assert_int_equal(rig_fail(r, HQ1, 1, 1, STORE_UNSETTLED), STORE_STORED);
 	struct store_replay_in replay = {.tenant = T, .job_id = rig_id(r, 1)};
 	got = begin(r, 2);
@@ -213,8 +217,7 @@ static void of_two_settlements_the_first_is_written(void **state)
 	struct race got;
 
 	rig_connect(r, &a, HQ1);
-	rig_enqueue_job(r, 1);
-	rig_take_one(r, &a, 1);
+	take_job(r, &a, 1);
 	assert_int_equal(rig_claim_one(r, &a, 1, 1), STORE_GRANTED);
 	struct store_settle_in settle = {.tenant = T,
 		.connector = HQ1,
@@ -241,8 +244,7 @@ static void of_two_resumes_only_the_newer_connections_counts(void **state)
 	struct race got;
 
 	rig_connect(r, &a, HQ1);
-	rig_enqueue_job(r, 1);
-	rig_take_one(r, &a, 1);
+	take_job(r, &a, 1);
 	older = a;
 	rig_redial(r, &a, false);
 	struct store_session_resume_in first = {.session = older.s,
@@ -337,8 +339,7 @@ static int lose_a_commit(struct rig *r)
 	if (store_lmdb_open(r->loop, r->dir, &r->config, count_fatal, &fatal, &r->store) != CC_OK)
 		return 1;
 	rig_connect(r, &a, HQ1);
-	rig_enqueue_job(r, 1);
-	rig_take_one(r, &a, 1);
+	take_job(r, &a, 1);
 	break_file(r->dir);
 	struct store_complete_in result = rig_success(r, HQ1, 1, 1, 7);
 	struct store_enqueue_in job = rig_new_job(r, 2, STORE_ISSUE);
