@@ -218,7 +218,7 @@ cc_err flow_send_again(
 cc_err flow_renumber(struct flow *f, cc_view id, uint32_t was, uint32_t epoch) CC_MUST_USE;
 /* Jobs that the store did not know are submitted again. */
 void flow_take_recalls(struct flow *f, const Certq__OfferAck *ack);
-/* A result that was stored once, sent again, is none for the job that the queue has now: FAILURE in its place, the
+/* A result that was stored once, or held, is none for the job that the queue has now: FAILURE in its place, the
  * claim IN_DOUBT. */
 void flow_fail_stored(struct flow *f, struct job *job, const char *code);
 

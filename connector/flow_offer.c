@@ -35,6 +35,7 @@ struct open_claim {
 };
 
 struct flow_offer {
+	const struct jobs *jobs;
 	struct loop_timer *turn;
 	struct open_claim *open;
 	size_t open_count, open_at;
@@ -98,6 +99,7 @@ void flow_offer_begin(struct flow *f)
 	struct flow_offer *o = cc_alloc(sizeof *o);
 	flow_offer_end(f);
 	f->offer = o;
+	o->jobs = f->jobs;
 	o->turn = loop_timer_new(f->loop, on_turn, f);
 	o->most = PAGE;
 	jobs_each(f->jobs, note_open, o);
@@ -157,12 +159,25 @@ static bool is_worth_it(const Journal__DoneJob *done, Certq__Settlement *ret)
 	return *ret != CERTQ__SETTLEMENT__SETTLE_UNSPECIFIED;
 }
 
+/* The same request of a later run is open and was offered as that: to the store they are one claim, and the end of the
+ * earlier run is not its end. */
+static bool is_open_again(const struct flow_offer *o, cc_view job_id, const Journal__DoneJob *done)
+{
+	const struct job *job = jobs_find(o->jobs, job_id);
+	return job != NULL && has_open_claim(job) &&
+	       cc_view_equal(codec_view(done->ca), job_ca(job)) &&
+	       cc_view_equal(codec_view(done->csr_sha256),
+		       cc_view_of(job->csr_sha256, sizeof job->csr_sha256));
+}
+
 static bool take_row(void *arg, cc_view job_id, Journal__DoneJob *done)
 {
 	struct flow_offer *o = arg;
 	struct row *row = &o->rows[o->count];
 	if (done->keep_until_ms <= clock_realtime_ms() || !is_worth_it(done, &row->settle) ||
-		done->epoch == 0) {
+		done->epoch == 0 ||
+		(row->settle != CERTQ__SETTLEMENT__SETTLE_UNSPECIFIED &&
+			is_open_again(o, job_id, done))) {
 		codec_free(done);
 		return true;
 	}

@@ -161,6 +161,14 @@ static void merge_claims(struct job *job)
 	}
 }
 
+/* Not held any more.  That the queue did not know it is kept: what it has under this id may be another job, and
+ * then it does not take the result (result_ack.c). */
+static void end_hold(const struct flow *f, struct job *job)
+{
+	if (job->hold_generation != 0)
+		job->hold_generation = journal_generation(f->journal);
+}
+
 /* What is under way for the job goes on, and speaks of the new epoch when it is done. */
 static cc_err renumber_present(
 	struct flow *f, struct job *job, struct journal_change *c, uint32_t epoch)
@@ -175,9 +183,16 @@ static cc_err renumber_present(
 		return err;
 	cc_blob_free(&job->result); /* as the journal has it from now on */
 	job->epoch = epoch;
-	job->hold_generation = 0;
+	end_hold(f, job);
 	job->sent = false; /* an answer to what went out under the old one is not taken */
 	return CC_OK;
+}
+
+/* Its end is on its way to the disk, and no record of it may follow. */
+static bool is_over(const struct job *job)
+{
+	return flow_is(job, JOURNAL__JOB_STATE__STATE_DONE) ||
+	       flow_is(job, JOURNAL__JOB_STATE__STATE_FAILED);
 }
 
 cc_err flow_renumber(struct flow *f, cc_view id, uint32_t was, uint32_t epoch)
@@ -185,7 +200,7 @@ cc_err flow_renumber(struct flow *f, cc_view id, uint32_t was, uint32_t epoch)
 	struct job *job = jobs_find(f->jobs, id);
 	struct journal_change *c = NULL;
 	cc_err err = CC_OK;
-	if (job == NULL || !job->durable || was == epoch)
+	if (job == NULL || !job->durable || was == epoch || is_over(job))
 		return CC_OK;
 	c = flow_change(f);
 	if (job->epoch == was)
@@ -203,26 +218,25 @@ out:
 
 /* ---- a job that the store did not know is submitted again ---- */
 
-/* Its result is here and open: under the epoch of today, without waiting for another generation. */
+/* Its result is here and open: under the epoch of today, without waiting for another generation.  A certificate that
+ * came late has none; then the failure by which the queue is asked about it has that epoch (step_orphan.c). */
 static cc_err send_held(struct flow *f, struct job *job, uint32_t epoch)
 {
 	struct journal_change *c = NULL;
 	cc_err err = CC_OK;
 	if (job->holds > 0) /* it is just being held: its step comes after that */
-		job->hold_generation = 0;
+		end_hold(f, job);
 	if (job->sent || job->holds > 0)
 		return CC_OK;
 	c = flow_change(f);
 	err = keep_bytes(f, c, job_id_view(job), epoch);
-	if (err == CC_NOT_FOUND) { /* it has none: what it is asked with is the lease */
-		err = CC_OK;
-		goto out;
-	}
-	TRY(err);
+	if (err != CC_NOT_FOUND)
+		TRY(err);
+	err = CC_OK;
 	scheduler_clear(f->scheduler, job);
 	job_forget_blobs(job);
 	job->epoch = epoch;
-	job->hold_generation = 0;
+	end_hold(f, job);
 	job->orphan_due = 0; /* nobody has won in its place: it is asked about now */
 	flow_put_record(c, job);
 	flow_commit_step(f, job, c);
@@ -257,7 +271,10 @@ static cc_err take_recall(struct flow *f, const Certq__OfferAnswer *a)
 	if (flow_is(job, JOURNAL__JOB_STATE__STATE_RESULT) ||
 		flow_is(job, JOURNAL__JOB_STATE__STATE_ORPHAN))
 		return send_held(f, job, a->epoch);
-	return CC_OK; /* its own state says what is next */
+	/* its own state says what is next; of several claims it is not known which one is meant */
+	return a->verdict == CERTQ__OFFER_VERDICT__OFFER_SAME && job->earlier_count == 0
+		       ? flow_renumber(f, job_id_view(job), job->epoch, a->epoch)
+		       : CC_OK;
 }
 
 void flow_take_recalls(struct flow *f, const Certq__OfferAck *ack)

@@ -100,12 +100,12 @@ static void answer_expired(struct flow *f, struct job *job)
 
 /* The store that went back has lost ours, and has taken another one.  A record of an earlier release does not
  * tell. */
-static bool is_other(const Journal__DoneJob *done, const Certq__Job *delivery)
+static bool is_other(cc_view body_sha256, const Certq__Job *delivery)
 {
 	uint8_t digest[SHA256_SIZE];
 	hash_sha256(codec_view(delivery->job->body), digest);
-	return done->body_sha256.len > 0 &&
-	       !cc_view_equal(codec_view(done->body_sha256), cc_view_of(digest, sizeof digest));
+	return body_sha256.size > 0 &&
+	       !cc_view_equal(body_sha256, cc_view_of(digest, sizeof digest));
 }
 
 static void answer_other(struct flow *f, struct job *job)
@@ -157,7 +157,7 @@ static void take_new(struct flow *f, Certq__Job *delivery)
 	struct job *job = add_job(f, delivery);
 	cc_err err = journal_get_done(f->journal, job_id_view(job), &done);
 	if (err == CC_OK && done->state == JOURNAL__JOB_STATE__STATE_DONE) {
-		if (is_other(done, delivery))
+		if (is_other(codec_view(done->body_sha256), delivery))
 			answer_other(f, job);
 		else
 			answer_again(f, job, done);
@@ -238,14 +238,15 @@ static void give_lease_back(struct flow *f, const struct job *job, const Certq__
 
 /* It was done here, and what is left of it is being settled: nothing can be made or sent under this lease.  Without
  * an answer the lease runs out, and the job comes again. */
-static void fail_lease(struct flow *f, const struct job *job, const Certq__Job *delivery)
+static void fail_lease(
+	struct flow *f, const struct job *job, const Certq__Job *delivery, const char *code)
 {
 	Certq__Result result = CERTQ__RESULT__INIT;
 	if (!flow_has_room_for_result(f))
 		return;
 	result.job_id = codec_bytes(job_id_view(job));
 	result.epoch = delivery->epoch;
-	result.code = codec_text("result_expired");
+	result.code = codec_text(code);
 	result.settle = CERTQ__SETTLEMENT__SETTLE_IN_DOUBT;
 	(void)session_send_result(f->session, &result);
 }
@@ -257,7 +258,7 @@ static void claim_again(struct flow *f, struct job *job, const Certq__Job *deliv
 	if (err == CC_MISMATCH)
 		give_lease_back(f, job, delivery);
 	else if (err == CC_NOT_FOUND)
-		fail_lease(f, job, delivery);
+		fail_lease(f, job, delivery, "result_expired");
 	else if (err != CC_OK)
 		f->events->fatal(f->arg, err);
 	if (err != CC_OK)
@@ -271,13 +272,28 @@ static void claim_again(struct flow *f, struct job *job, const Certq__Job *deliv
 	step_record_intent(f, job);
 }
 
+/* Another document than that of our result, which the queue would not take for it.  That one fails at once; under our
+ * own epoch the answers would be taken for each other's, so then it goes elsewhere. */
+static bool refuse_other(struct flow *f, const struct job *job, const Certq__Job *delivery)
+{
+	if (!is_other(cc_blob_view(&job->body_sha256), delivery))
+		return false;
+	if (delivery->epoch != job->epoch)
+		fail_lease(f, job, delivery, "idempotency_conflict");
+	else
+		give_lease_back(f, job, delivery);
+	return true;
+}
+
 /* The job was not over: its certificate is what it gets, by the result that there is or by a new one.  When its
  * revocation was begun, the lease runs out. */
 static void take_orphan_again(struct flow *f, struct job *job, const Certq__Job *delivery)
 {
-	if (job->holds > 0 || job->orphan_counted)
+	if (job->holds > 0 || job->orphan_counted || job->revoking)
 		return;
 	if (job->success) {
+		if (refuse_other(f, job, delivery))
+			return;
 		cc_blob_free(&job->winner_sha256); /* it has not won after all */
 		job->sent = false;
 		flow_step(f, job);
@@ -316,6 +332,8 @@ static void take_again(struct flow *f, struct job *job, Certq__Job *delivery)
 		flow_step(f, job);
 		break;
 	case JOURNAL__JOB_STATE__STATE_RESULT:
+		if (refuse_other(f, job, delivery))
+			break;
 		job->sent = false;
 		job->hold_generation = 0; /* the queue knows the job (again) */
 		flow_step(f, job);

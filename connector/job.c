@@ -323,6 +323,7 @@ void job_record(const struct job *job, struct job_record_room *room, Journal__Op
 	r.hold_until_ms = job->hold_until_ms;
 	r.hold_generation = job->hold_generation;
 	r.stored = job->stored;
+	r.revoking = job->revoking;
 	r.body_sha256 = codec_bytes(cc_blob_view(&job->body_sha256));
 	r.n_cas = job->ca_count;
 	r.cas = room->cas;
@@ -442,6 +443,7 @@ cc_err job_from_record(struct job *job, const Journal__OpenJob *r)
 	job->hold_until_ms = r->hold_until_ms;
 	job->hold_generation = r->hold_generation;
 	job->stored = r->stored;
+	job->revoking = r->revoking;
 	job->body_sha256 = cc_blob_copy(codec_view(r->body_sha256));
 	job_set_code(job, codec_view(r->code), r->event);
 	job->settle = (Certq__Settlement)r->settle;

@@ -108,10 +108,11 @@ struct job {
 	cc_blob winner_sha256;
 	int64_t winner_told_ms;
 	bool orphan_counted; /* against orphan_max_per_hour */
-	int64_t orphan_due;  /* boottime, when the queue is asked again about the winner */
+	bool revoking; /* durable: it was decided, and the CA may have done it: nobody gets it any more */
+	int64_t orphan_due; /* boottime, when the queue is asked again about the winner */
 	uint64_t winner_generation;
 	int64_t hold_until_ms; /* RESULT that the queue does not know: offered again until then */
-	uint64_t hold_generation; /* plus one; 0: it is not held */
+	uint64_t hold_generation; /* plus one, which did not know it: held there; 0: none */
 	bool stored; /* durable: the queue had its result once; its certificate is nobody's orphan */
 
 	/* the scheduler's and the table's own */

@@ -128,10 +128,15 @@ static void unknown(struct flow *f, struct job *job, const Certq__ResultAck *ack
 	}
 }
 
+/* The job goes on with another, or with us anew: it may yet get a certificate that was stored once, so the claim is
+ * in doubt, and the next holder hears of it. */
 static void stale(struct flow *f, struct job *job, const Certq__ResultAck *ack)
 {
 	(void)ack;
-	give_up(f, job, NULL);
+	if (job->stored)
+		flow_settle(f, job, CERTQ__SETTLEMENT__SETTLE_IN_DOUBT);
+	else
+		give_up(f, job, NULL);
 }
 
 static void again(struct flow *f, struct job *job, const Certq__ResultAck *ack)
@@ -140,7 +145,8 @@ static void again(struct flow *f, struct job *job, const Certq__ResultAck *ack)
 }
 
 /* Our result key may be unknown there: an administrator can mend that, so it is not given up.  One that was
- * valid once is of another job, which came under the same idempotency key after the store had lost ours. */
+ * valid once, or whose job was not known there, is of another job, which came under the same idempotency key after
+ * the store had lost ours. */
 static void invalid(struct flow *f, struct job *job, const Certq__ResultAck *ack)
 {
 	log_event(EV_PKCS_UPLOAD_FAILURE, LV_JOB(job_id_view(job)),
@@ -148,7 +154,7 @@ static void invalid(struct flow *f, struct job *job, const Certq__ResultAck *ack
 		LV_TEXT("correlation", job->correlation));
 	if (!job->durable)
 		not_wanted(f, job, ack);
-	else if (job->success && job->stored)
+	else if (job->success && (job->stored || job->hold_generation != 0))
 		flow_fail_stored(f, job, "idempotency_conflict");
 	else
 		flow_retry(f, job, 10 * 60 * 1000);

@@ -118,7 +118,10 @@ static void on_approved(void *arg, cc_err err, const Vault__VaultAnswer *answer)
 		   answer->answer_case == VAULT__VAULT_ANSWER__ANSWER_ORDER) {
 		cc_blob_free(&job->order);
 		job->order = codec_pack(answer->order);
-		flow_commit(f, job, flow_change(f), on_decided); /* the decision's record first */
+		job->revoking = true;
+		struct journal_change *c = flow_change(f); /* the decision's record first */
+		flow_put_record(c, job);
+		flow_commit(f, job, c, on_decided);
 	} else {
 		keep(f, job, codec_view(answer->detail));
 	}
@@ -201,7 +204,8 @@ static void wait_for_end(struct flow *f, struct job *job)
 	flow_retry(f, job, 0);
 }
 
-/* An answer to the question: who won? */
+/* An answer to the question: who won?  A certificate that has won under another claim of ours is that one's, and
+ * this one has made nothing: each certificate stands at one claim. */
 static void take_winner(struct flow *f, struct job *job, const Certq__CertificateId *winner)
 {
 	bool first = job->winner_sha256.size == 0 ||
@@ -209,8 +213,10 @@ static void take_winner(struct flow *f, struct job *job, const Certq__Certificat
 	job->sent = false;
 	if (winner == NULL)
 		keep(f, job, cc_view_text("the queue names no certificate in its place"));
-	else if (is_mine(job, winner))
+	else if (is_mine(job, winner) && job->success)
 		flow_end(f, job, job_kind_text(job->kind));
+	else if (is_mine(job, winner))
+		flow_settle(f, job, CERTQ__SETTLEMENT__SETTLE_NOT_ISSUED);
 	else if (first)
 		take_first(f, job, winner);
 	else
@@ -281,6 +287,9 @@ void step_orphan(struct flow *f, struct job *job)
 		return;
 	if (text_equal(cc_view_text(job->code), FLOW_KEY_MISMATCH)) /* never touched */
 		keep(f, job, cc_view_text("its key is not the job's"));
+	else if (job->revoking)
+		approve(f,
+			job); /* the queue is asked no more: it might take the certificate after all */
 	else if (job->winner_sha256.size > 0 && job->orphan_due > now)
 		wait_for_grace(f, job, now);
 	else if (!flow_has_room_for_result(f))

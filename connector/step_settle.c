@@ -62,7 +62,8 @@ static void tell(struct flow *f, struct job *job)
 	settle.epoch = job->epoch;
 	settle.ca = codec_bytes(told_ca(job));
 	settle.outcome = job->settle;
-	if (job->certificate.sha256.size > 0) {
+	if (job->certificate.sha256.size > 0 &&
+		job->settle != CERTQ__SETTLEMENT__SETTLE_NOT_ISSUED) {
 		flow_put_certificate(job, &certificate);
 		settle.certificate = &certificate;
 	}

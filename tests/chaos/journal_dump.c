@@ -39,6 +39,14 @@ static json_t *hex_of(ProtobufCBinaryData bytes)
 	return hex(codec_view(bytes));
 }
 
+/* A row that cannot be told is no row that is not there. */
+static cc_err append(json_t *to, json_t *row)
+{
+	if (json_array_append_new(to, row) != 0)
+		return cc_fail(CC_CORRUPT, "a row has a text that is not UTF-8");
+	return CC_OK;
+}
+
 static json_t *text_of(ProtobufCBinaryData bytes)
 {
 	return json_stringn((const char *)bytes.data, bytes.len);
@@ -66,12 +74,10 @@ out:
 
 static cc_err open_row(void *arg, cc_view job_id, const Journal__OpenJob *r)
 {
-	json_array_append_new(
-		arg, json_pack("{s:o, s:s, s:o, s:I, s:o, s:o, s:o}", "job", hex(job_id), "state",
-			     job_rule(r->state)->name, "ca", text_of(r->ca), "epoch",
-			     (json_int_t)r->epoch, "spki_sha256", hex_of(r->spki_sha256), "txid",
-			     hex_of(r->txid), "cert_sha256", hex_of(r->cert_sha256)));
-	return CC_OK;
+	return append(arg, json_pack("{s:o, s:s, s:o, s:I, s:o, s:o, s:o}", "job", hex(job_id),
+				   "state", job_rule(r->state)->name, "ca", text_of(r->ca), "epoch",
+				   (json_int_t)r->epoch, "spki_sha256", hex_of(r->spki_sha256),
+				   "txid", hex_of(r->txid), "cert_sha256", hex_of(r->cert_sha256)));
 }
 
 static cc_err done_row(json_t *to, cc_view key, cc_view value)
@@ -81,12 +87,12 @@ static cc_err done_row(json_t *to, cc_view key, cc_view value)
 
 	if (err != CC_OK)
 		return err;
-	json_array_append_new(to, json_pack("{s:o, s:o, s:o, s:I, s:o, s:o}", "job", hex(key),
-					  "kind", text_of(r->kind), "outcome", text_of(r->outcome),
-					  "epoch", (json_int_t)r->epoch, "cert_sha256",
-					  hex_of(r->cert_sha256), "ca", text_of(r->ca)));
+	err = append(to, json_pack("{s:o, s:o, s:o, s:I, s:o, s:o}", "job", hex(key), "kind",
+				 text_of(r->kind), "outcome", text_of(r->outcome), "epoch",
+				 (json_int_t)r->epoch, "cert_sha256", hex_of(r->cert_sha256), "ca",
+				 text_of(r->ca)));
 	codec_free(r);
-	return CC_OK;
+	return err;
 }
 
 static cc_err doubt_row(json_t *to, cc_view key, cc_view value)
@@ -99,12 +105,10 @@ static cc_err doubt_row(json_t *to, cc_view key, cc_view value)
 	err = codec_decode(&journal__doubt__descriptor, value, ROW_MAX, &r);
 	if (err != CC_OK)
 		return err;
-	json_array_append_new(
-		to, json_pack("{s:o, s:o, s:o, s:b}", "job", hex(cc_view_part(key, 0, JOB_ID_SIZE)),
-			    "ca", text_of(r->ca), "spki_sha256", hex_of(r->spki_sha256), "reported",
-			    r->reported));
+	err = append(to, json_pack("{s:o, s:o, s:o}", "job", hex(cc_view_part(key, 0, JOB_ID_SIZE)),
+				 "ca", text_of(r->ca), "spki_sha256", hex_of(r->spki_sha256)));
 	codec_free(r);
-	return CC_OK;
+	return err;
 }
 
 static cc_err audit_row(json_t *to, cc_view key, cc_view value)
@@ -120,14 +124,14 @@ static cc_err audit_row(json_t *to, cc_view key, cc_view value)
 	TRY(codec_decode(
 		&vault__decision__descriptor, codec_view(record->decision), ROW_MAX, &decision));
 	hash_sha256(value, digest);
-	json_array_append_new(to,
+	TRY(append(to,
 		json_pack("{s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "key",
 			(json_int_t)cc_get_u64(key.data), "counter", (json_int_t)record->counter,
 			"previous_sha256", hex_of(record->previous_sha256), "sha256",
 			hex(cc_view_of(digest, sizeof(digest))), "operation",
 			text_of(decision->operation), "outcome", text_of(decision->outcome), "job",
 			hex_of(decision->job_id), "spki_sha256", hex_of(decision->spki_sha256),
-			"cert_sha256", hex_of(decision->certificate_sha256)));
+			"cert_sha256", hex_of(decision->certificate_sha256))));
 out:
 	codec_free(decision);
 	codec_free(record);
@@ -166,8 +170,7 @@ out:
 static cc_err decision_row(void *arg, uint64_t counter, cc_view row)
 {
 	(void)row;
-	json_array_append_new(arg, json_integer((json_int_t)counter));
-	return CC_OK;
+	return append(arg, json_integer((json_int_t)counter));
 }
 
 static cc_err dump_vault(const char *dir, json_t *to)
@@ -198,16 +201,14 @@ static cc_err issued_row(void *arg, cc_view serial, cc_view der)
 	uint8_t digest[SHA256_SIZE];
 
 	hash_sha256(der, digest);
-	json_array_append_new(arg, json_pack("{s:o, s:o}", "serial", hex(serial), "cert_sha256",
-					   hex(cc_view_of(digest, sizeof(digest)))));
-	return CC_OK;
+	return append(arg, json_pack("{s:o, s:o}", "serial", hex(serial), "cert_sha256",
+				   hex(cc_view_of(digest, sizeof(digest)))));
 }
 
 static cc_err revoked_row(void *arg, cc_view serial, int64_t time_s, uint32_t reason)
 {
-	json_array_append_new(arg, json_pack("{s:o, s:I, s:I}", "serial", hex(serial), "time_s",
-					   (json_int_t)time_s, "reason", (json_int_t)reason));
-	return CC_OK;
+	return append(arg, json_pack("{s:o, s:I, s:I}", "serial", hex(serial), "time_s",
+				   (json_int_t)time_s, "reason", (json_int_t)reason));
 }
 
 static cc_err dump_ca(const char *dir, json_t *to)

@@ -266,7 +266,6 @@ struct rig_job {
 
 static inline void rig_cloud_job(struct rig *r, struct rig_job j)
 {
-	Certq__Envelope e = CERTQ__ENVELOPE__INIT;
 	Certq__Job m = CERTQ__JOB__INIT;
 	Certq__JobDocument d = CERTQ__JOB_DOCUMENT__INIT;
 	Certq__Issue issue = CERTQ__ISSUE__INIT;
@@ -327,9 +326,7 @@ static inline void rig_cloud_job(struct rig *r, struct rig_job j)
 		m.n_prior = j.two_priors ? 2 : 1;
 		m.prior = priors;
 	}
-	e.body_case = CERTQ__ENVELOPE__BODY_JOB;
-	e.job = &m;
-	rig_post(r, &e);
+	RIG_POST(r, JOB, job, &m);
 	cc_blob_free(&packed);
 }
 
@@ -338,18 +335,59 @@ static inline void rig_issue(struct rig *r, const char *name)
 	rig_cloud_job(r, (struct rig_job){.name = name});
 }
 
+/* A job comes, and all is done that can be done now. */
+static inline void rig_do(struct rig *r, const char *name)
+{
+	rig_issue(r, name);
+	rig_turn(r);
+}
+
+static inline void rig_come_again(struct rig *r, uint32_t epoch)
+{
+	rig_cloud_job(r, (struct rig_job){.name = "job-1", .epoch = epoch});
+	rig_turn(r);
+}
+
+/* The first CA is asked, and its answer never comes. */
+static inline void rig_do_without_answer(struct rig *r)
+{
+	r->runners[0].silent = true;
+	rig_do(r, "job-1");
+	r->runners[0].silent = false;
+}
+
+/* The claim of epoch 1 was taken from us after a restart, and the CA does not answer yet. */
+static inline void rig_lose_claim(struct rig *r)
+{
+	rig_do_without_answer(r);
+	r->held_verdict = CERTQ__JOB_VERDICT__VERDICT_LOST;
+	r->runners[0].find = CA__CA_RESULT__CA_NOT_SENT;
+	rig_restart(r);
+}
+
+/* The job is over, and another certificate is its result. */
+static inline void rig_name_other_winner(struct rig *r)
+{
+	r->winner = &r->other_ca;
+	r->result_verdict = CERTQ__RESULT_VERDICT__RESULT_ALREADY_DONE;
+}
+
+/* A time, and what is due by then. */
+static inline void rig_pass_due(struct rig *r, int64_t ms)
+{
+	rig_pass(r, ms);
+	rig_pass(r, 61000);
+}
+
 static inline void rig_gone(struct rig *r, const char *name, Certq__JobVerdict verdict)
 {
-	Certq__Envelope e = CERTQ__ENVELOPE__INIT;
 	Certq__JobGone m = CERTQ__JOB_GONE__INIT;
 	uint8_t id[16];
 	rig_job_id(name, id);
 	m.job_id = codec_bytes(cc_view_of(id, 16));
 	m.epoch = 1;
 	m.verdict = verdict;
-	e.body_case = CERTQ__ENVELOPE__BODY_JOB_GONE;
-	e.job_gone = &m;
-	rig_post(r, &e);
+	RIG_POST(r, JOB_GONE, job_gone, &m);
 }
 
 /* ---- what is looked at ---- */
@@ -373,8 +411,10 @@ static inline const Certq__Envelope *rig_last(const struct rig *r, Certq__Envelo
 	return NULL;
 }
 
-#define RIG_SENT(r, KIND)         rig_count((r), CERTQ__ENVELOPE__BODY_##KIND)
-#define RIG_LAST(r, KIND)         rig_last((r), CERTQ__ENVELOPE__BODY_##KIND)
+#define RIG_SENT(r, KIND) rig_count((r), CERTQ__ENVELOPE__BODY_##KIND)
+#define RIG_LAST(r, KIND) rig_last((r), CERTQ__ENVELOPE__BODY_##KIND)
+#define RIG_ASSERT_SETTLED(r, OUTCOME)                                                             \
+	assert_int_equal(RIG_LAST(r, SETTLE)->settle->outcome, CERTQ__SETTLEMENT__SETTLE_##OUTCOME)
 #define RIG_IN(r, STATE)          flow_state_count((r)->flow, JOURNAL__JOB_STATE__STATE_##STATE)
 #define assert_text(bytes, words) assert_true(text_equal(codec_view(bytes), (words)))
 

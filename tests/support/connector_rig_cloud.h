@@ -81,6 +81,8 @@ struct rig {
 	Certq__JobVerdict park_verdict;
 	bool no_park_answer;
 	const struct fixture_ca *winner;
+	Certq__CertificateId winner_id;
+	uint8_t winner_digest[32];
 	uint8_t nonce[16];
 	uint64_t generation;
 	bool wants_offer, no_offer_answer; /* of another generation */
@@ -128,16 +130,27 @@ static inline void rig_post(struct rig *r, Certq__Envelope *e)
 	loop_timer_set(r->deliver, 0);
 }
 
-static inline void rig_put_winner(const struct rig *r, Certq__CertificateId *id, uint8_t digest[32])
+#define RIG_POST(r, KIND, field, message)                                                          \
+	do {                                                                                       \
+		Certq__Envelope e_ = CERTQ__ENVELOPE__INIT;                                        \
+		e_.body_case = CERTQ__ENVELOPE__BODY_##KIND;                                       \
+		e_.field = (message);                                                              \
+		rig_post((r), &e_);                                                                \
+	} while (0)
+
+/* What goes with a verdict that names a winner; NULL: there is none. */
+static inline Certq__CertificateId *rig_winner(struct rig *r)
 {
-	certq__certificate_id__init(id);
-	hash_sha256(cc_blob_view(&r->winner->der), digest);
-	id->cert_sha256 = codec_bytes(cc_view_of(digest, 32));
+	if (r->winner == NULL)
+		return NULL;
+	certq__certificate_id__init(&r->winner_id);
+	hash_sha256(cc_blob_view(&r->winner->der), r->winner_digest);
+	r->winner_id.cert_sha256 = codec_bytes(cc_view_of(r->winner_digest, 32));
+	return &r->winner_id;
 }
 
 static inline void rig_hello_ack(struct rig *r)
 {
-	Certq__Envelope e = CERTQ__ENVELOPE__INIT;
 	Certq__HelloAck m = CERTQ__HELLO_ACK__INIT;
 	random_bytes(r->nonce, sizeof r->nonce);
 	m.proto = 1;
@@ -149,42 +162,32 @@ static inline void rig_hello_ack(struct rig *r)
 	m.lease_ms = 120000;
 	m.max_message = r->max_message;
 	m.wall_ms = r->wall_ms != 0 ? r->wall_ms : clock_realtime_ms();
-	e.body_case = CERTQ__ENVELOPE__BODY_HELLO_ACK;
-	e.hello_ack = &m;
-	rig_post(r, &e);
+	RIG_POST(r, HELLO_ACK, hello_ack, &m);
 }
 
 static inline void rig_verdicts(struct rig *r, const Certq__HeldLeases *held)
 {
-	Certq__Envelope e = CERTQ__ENVELOPE__INIT;
 	Certq__HeldVerdicts m = CERTQ__HELD_VERDICTS__INIT;
 	Certq__HeldVerdict *items = cc_alloc((held->n_jobs + 1) * sizeof *items);
 	Certq__HeldVerdict **list = cc_alloc((held->n_jobs + 1) * sizeof *list);
-	Certq__CertificateId winner;
-	uint8_t digest[32];
-	if (r->winner != NULL)
-		rig_put_winner(r, &winner, digest);
 	for (size_t i = 0; i < held->n_jobs; i++) {
 		certq__held_verdict__init(&items[i]);
 		items[i].job_id = held->jobs[i]->job_id;
 		items[i].epoch = held->jobs[i]->epoch + (r->stray_verdict && i == 0 ? 1 : 0);
 		items[i].verdict = r->held_verdict;
 		items[i].lease_ms = held->jobs[i]->claimed ? 0 : 120000;
-		items[i].winner = r->winner != NULL ? &winner : NULL;
+		items[i].winner = rig_winner(r);
 		list[i] = &items[i];
 	}
 	m.n_verdicts = held->n_jobs;
 	m.verdicts = list;
-	e.body_case = CERTQ__ENVELOPE__BODY_HELD_VERDICTS;
-	e.held_verdicts = &m;
-	rig_post(r, &e);
+	RIG_POST(r, HELD_VERDICTS, held_verdicts, &m);
 	free(items);
 	free(list);
 }
 
 static inline void rig_claim_acks(struct rig *r, const Certq__Claims *claims)
 {
-	Certq__Envelope e = CERTQ__ENVELOPE__INIT;
 	Certq__ClaimAcks m = CERTQ__CLAIM_ACKS__INIT;
 	Certq__ClaimAck *items = cc_alloc((claims->n_claims + 1) * sizeof *items);
 	Certq__ClaimAck **list = cc_alloc((claims->n_claims + 1) * sizeof *list);
@@ -198,67 +201,45 @@ static inline void rig_claim_acks(struct rig *r, const Certq__Claims *claims)
 	}
 	m.n_acks = claims->n_claims;
 	m.acks = list;
-	e.body_case = CERTQ__ENVELOPE__BODY_CLAIM_ACKS;
-	e.claim_acks = &m;
-	rig_post(r, &e);
+	RIG_POST(r, CLAIM_ACKS, claim_acks, &m);
 	free(items);
 	free(list);
 }
 
 static inline void rig_result_ack(struct rig *r, const Certq__Result *result)
 {
-	Certq__Envelope e = CERTQ__ENVELOPE__INIT;
 	Certq__ResultAck m = CERTQ__RESULT_ACK__INIT;
-	Certq__CertificateId winner;
-	uint8_t digest[32];
 	m.job_id = result->job_id;
 	m.epoch = result->epoch;
 	m.verdict = r->result_verdict;
-	if (r->winner != NULL) {
-		rig_put_winner(r, &winner, digest);
-		m.winner = &winner;
-	}
-	e.body_case = CERTQ__ENVELOPE__BODY_RESULT_ACK;
-	e.result_ack = &m;
-	rig_post(r, &e);
+	m.winner = rig_winner(r);
+	RIG_POST(r, RESULT_ACK, result_ack, &m);
 }
 
 static inline void rig_settle_ack(struct rig *r, const Certq__Settle *settle)
 {
-	Certq__Envelope e = CERTQ__ENVELOPE__INIT;
 	Certq__SettleAck m = CERTQ__SETTLE_ACK__INIT;
 	m.job_id = settle->job_id;
 	m.epoch = settle->epoch;
 	m.ca = settle->ca;
 	m.verdict = r->settle_verdict;
-	e.body_case = CERTQ__ENVELOPE__BODY_SETTLE_ACK;
-	e.settle_ack = &m;
-	rig_post(r, &e);
+	RIG_POST(r, SETTLE_ACK, settle_ack, &m);
 }
 
 static inline void rig_nack_ack(struct rig *r, const Certq__Nack *nack)
 {
-	Certq__Envelope e = CERTQ__ENVELOPE__INIT;
 	Certq__NackAck m = CERTQ__NACK_ACK__INIT;
 	m.job_id = nack->job_id;
 	m.epoch = nack->epoch;
 	m.verdict = r->nack_verdict;
-	e.body_case = CERTQ__ENVELOPE__BODY_NACK_ACK;
-	e.nack_ack = &m;
-	rig_post(r, &e);
+	RIG_POST(r, NACK_ACK, nack_ack, &m);
 }
 
 static inline void rig_extend_ack(struct rig *r, const Certq__LeaseExtend *extend)
 {
-	Certq__Envelope e = CERTQ__ENVELOPE__INIT;
 	Certq__LeaseExtendAck m = CERTQ__LEASE_EXTEND_ACK__INIT;
 	Certq__HeldVerdict item = CERTQ__HELD_VERDICT__INIT, *list[1] = {&item};
-	Certq__CertificateId winner;
-	uint8_t digest[32];
-	if (r->winner != NULL) {
-		rig_put_winner(r, &winner, digest);
-		item.winner = &winner;
-	}
+	item.winner = rig_winner(r);
 	for (size_t i = 0; i < extend->n_leases; i++) {
 		item.job_id = extend->leases[i]->job_id;
 		item.epoch = extend->leases[i]->epoch;
@@ -266,9 +247,7 @@ static inline void rig_extend_ack(struct rig *r, const Certq__LeaseExtend *exten
 		item.lease_ms = 120000;
 		m.n_verdicts = 1;
 		m.verdicts = list;
-		e.body_case = CERTQ__ENVELOPE__BODY_LEASE_EXTEND_ACK;
-		e.lease_extend_ack = &m;
-		rig_post(r, &e);
+		RIG_POST(r, LEASE_EXTEND_ACK, lease_extend_ack, &m);
 	}
 }
 
@@ -276,7 +255,6 @@ static inline void rig_extend_ack(struct rig *r, const Certq__LeaseExtend *exten
 static inline void rig_recall(
 	struct rig *r, cc_view job_id, uint32_t epoch, Certq__OfferVerdict verdict)
 {
-	Certq__Envelope e = CERTQ__ENVELOPE__INIT;
 	Certq__OfferAck m = CERTQ__OFFER_ACK__INIT;
 	Certq__OfferAnswer item = CERTQ__OFFER_ANSWER__INIT, *list[1] = {&item};
 	item.job_id = codec_bytes(job_id);
@@ -285,49 +263,37 @@ static inline void rig_recall(
 	m.n_answers = 1;
 	m.answers = list;
 	m.recall = true;
-	e.body_case = CERTQ__ENVELOPE__BODY_OFFER_ACK;
-	e.offer_ack = &m;
-	rig_post(r, &e);
+	RIG_POST(r, OFFER_ACK, offer_ack, &m);
 }
 
 static inline void rig_offer_ack(struct rig *r, const Certq__Offer *offer)
 {
-	Certq__Envelope e = CERTQ__ENVELOPE__INIT;
 	Certq__OfferAck m = CERTQ__OFFER_ACK__INIT;
 	Certq__OfferAnswer *items = cc_alloc((offer->n_jobs + 1) * sizeof *items);
 	Certq__OfferAnswer **list = cc_alloc((offer->n_jobs + 1) * sizeof *list);
-	Certq__CertificateId winner;
-	uint8_t digest[32];
-	if (r->winner != NULL)
-		rig_put_winner(r, &winner, digest);
 	for (size_t i = 0; i < offer->n_jobs; i++) {
 		certq__offer_answer__init(&items[i]);
 		items[i].job_id = offer->jobs[i]->job_id;
 		items[i].epoch = r->offer_epoch != 0 ? r->offer_epoch : offer->jobs[i]->epoch;
 		items[i].verdict = r->offer_verdict;
-		items[i].winner = r->winner != NULL ? &winner : NULL;
+		items[i].winner = rig_winner(r);
 		list[i] = &items[i];
 	}
 	m.n_answers = offer->n_jobs;
 	m.answers = list;
 	m.last = offer->last;
-	e.body_case = CERTQ__ENVELOPE__BODY_OFFER_ACK;
-	e.offer_ack = &m;
-	rig_post(r, &e);
+	RIG_POST(r, OFFER_ACK, offer_ack, &m);
 	free(items);
 	free(list);
 }
 
 static inline void rig_park_ack(struct rig *r, const Certq__Park *park)
 {
-	Certq__Envelope e = CERTQ__ENVELOPE__INIT;
 	Certq__ParkAck m = CERTQ__PARK_ACK__INIT;
 	m.job_id = park->job_id;
 	m.epoch = park->epoch;
 	m.verdict = r->park_verdict;
-	e.body_case = CERTQ__ENVELOPE__BODY_PARK_ACK;
-	e.park_ack = &m;
-	rig_post(r, &e);
+	RIG_POST(r, PARK_ACK, park_ack, &m);
 }
 
 static inline void rig_cloud_takes(struct rig *r, const Certq__Envelope *e)

@@ -6,24 +6,28 @@
 #include "connector/flow_int.h"
 #include "tests/support/connector_rig.h"
 
-/* The claim of epoch 1 was taken from us after a restart, and the CA does not answer yet. */
 static void lose_a_claim(struct rig *r)
 {
-	r->runners[0].silent = true;
-	rig_issue(r, "job-1");
-	rig_turn(r);
-	r->held_verdict = CERTQ__JOB_VERDICT__VERDICT_LOST;
-	r->runners[0].silent = false;
-	r->runners[0].find = CA__CA_RESULT__CA_NOT_SENT;
-	rig_restart(r);
+	rig_lose_claim(r);
 	assert_int_equal(RIG_IN(r, SETTLING), 1);
 	assert_int_equal(RIG_SENT(r, SETTLE), 0);
 	r->held_verdict = CERTQ__JOB_VERDICT__VERDICT_KEEP;
 }
 
-static void come_again(struct rig *r)
+/* It is not granted, and the queue says nothing of its settlement. */
+static void lose_an_empty_claim(struct rig *r)
 {
-	rig_cloud_job(r, (struct rig_job){.name = "job-1", .epoch = 2});
+	r->claim_verdict = CERTQ__CLAIM_VERDICT__CLAIM_LOST;
+	r->no_settle_answer = true;
+	rig_do(r, "job-1");
+	assert_int_equal(RIG_IN(r, SETTLING), 1);
+}
+
+static void come_with_two_priors(struct rig *r, Ca__CaResult one, Ca__CaResult two)
+{
+	r->runners[0].find = one;
+	r->runners[1].find = two;
+	rig_cloud_job(r, (struct rig_job){.name = "job-1", .two_priors = true});
 	rig_turn(r);
 }
 
@@ -47,7 +51,7 @@ static void an_old_claim_has_made_nothing_when_the_new_one_has_the_certificate(v
 	struct rig *r = *state;
 	lose_a_claim(r);
 	r->runners[0].find = CA__CA_RESULT__CA_ISSUED;
-	come_again(r);
+	rig_come_again(r, 2);
 	assert_int_equal(RIG_LAST(r, RESULT)->result->epoch, 2);
 	settled_at(r, 1, CERTQ__SETTLEMENT__SETTLE_NOT_ISSUED);
 	rig_assert_done(r, "job-1", "issue");
@@ -60,7 +64,7 @@ static void an_old_claim_is_settled_before_the_failure_that_ends_the_job(void **
 	lose_a_claim(r);
 	r->runners[0].find = CA__CA_RESULT__CA_NOT_ISSUED;
 	r->runners[0].submit = CA__CA_RESULT__CA_REJECTED;
-	come_again(r);
+	rig_come_again(r, 2);
 	assert_false(RIG_LAST(r, RESULT)->result->success);
 	size_t at = settled_at(r, 1, CERTQ__SETTLEMENT__SETTLE_NOT_ISSUED);
 	assert_ptr_not_equal(RIG_LAST(r, RESULT), r->out[0]);
@@ -75,7 +79,7 @@ static void an_old_claim_that_is_not_confirmed_is_told_again_after_a_restart(voi
 	lose_a_claim(r);
 	r->runners[0].find = CA__CA_RESULT__CA_ISSUED;
 	r->no_settle_answer = true;
-	come_again(r);
+	rig_come_again(r, 2);
 	assert_int_equal(rig_journal_open(r), 1);
 	rig_restart(r);
 	assert_int_equal(rig_journal_open(r), 1);
@@ -94,7 +98,7 @@ static void an_old_claim_that_is_not_confirmed_is_told_again_in_the_next_session
 	lose_a_claim(r);
 	r->runners[0].find = CA__CA_RESULT__CA_ISSUED;
 	r->no_settle_answer = true;
-	come_again(r);
+	rig_come_again(r, 2);
 	rig_forget_frames(r);
 	r->no_settle_answer = false;
 	rig_cut(r);
@@ -109,7 +113,7 @@ static void a_queue_that_puts_the_settlement_of_an_old_claim_off_is_told_again(v
 	lose_a_claim(r);
 	r->runners[0].find = CA__CA_RESULT__CA_ISSUED;
 	r->settle_verdict = CERTQ__SETTLE_VERDICT__SETTLE_ACK_RETRY_LATER;
-	come_again(r);
+	rig_come_again(r, 2);
 	assert_int_equal(rig_journal_open(r), 1);
 	r->settle_verdict = CERTQ__SETTLE_VERDICT__SETTLE_ACK_UNKNOWN_ATTEMPT;
 	rig_pass(r, 60000);
@@ -119,15 +123,11 @@ static void a_queue_that_puts_the_settlement_of_an_old_claim_off_is_told_again(v
 static void an_empty_claim_whose_settlement_was_lost_is_told_beside_the_new_one(void **state)
 {
 	struct rig *r = *state;
-	r->claim_verdict = CERTQ__CLAIM_VERDICT__CLAIM_LOST;
-	r->no_settle_answer = true;
-	rig_issue(r, "job-1");
-	rig_turn(r);
-	assert_int_equal(RIG_IN(r, SETTLING), 1);
+	lose_an_empty_claim(r);
 	rig_forget_frames(r);
 	r->claim_verdict = CERTQ__CLAIM_VERDICT__CLAIM_GRANTED;
 	r->runners[0].submit = CA__CA_RESULT__CA_PENDING;
-	come_again(r);
+	rig_come_again(r, 2);
 	assert_int_equal(RIG_IN(r, PENDING), 1);
 	settled_at(r, 1, CERTQ__SETTLEMENT__SETTLE_NOT_ISSUED);
 	rig_forget_frames(r);
@@ -141,7 +141,7 @@ static void an_old_claim_stays_in_doubt_where_the_ca_was_asked_anew_in_doubt(voi
 	r->runners[0].resubmit = CA__CA_RESUBMIT__RESUBMIT_NEW_CERT;
 	lose_a_claim(r);
 	r->runners[0].find = CA__CA_RESULT__CA_CANNOT_TELL;
-	come_again(r);
+	rig_come_again(r, 2);
 	assert_true(RIG_LAST(r, RESULT)->result->success);
 	settled_at(r, 1, CERTQ__SETTLEMENT__SETTLE_IN_DOUBT);
 	rig_assert_done(r, "job-1", "issue");
@@ -153,8 +153,7 @@ static void another_document_under_the_id_of_a_job_under_way_goes_elsewhere(void
 {
 	struct rig *r = *state;
 	r->no_claim_answer = true;
-	rig_issue(r, "job-1");
-	rig_turn(r);
+	rig_do(r, "job-1");
 	rig_cloud_job(r, (struct rig_job){.name = "job-1", .epoch = 2, .other_document = true});
 	rig_turn(r);
 	const Certq__Nack *nack = RIG_LAST(r, NACK)->nack;
@@ -168,10 +167,7 @@ static void another_document_under_the_id_of_a_job_under_way_goes_elsewhere(void
 static void every_ca_with_a_claim_of_ours_is_asked_and_the_one_with_a_request_is_taken(void **state)
 {
 	struct rig *r = *state;
-	r->runners[0].find = CA__CA_RESULT__CA_ISSUED;
-	r->runners[1].find = CA__CA_RESULT__CA_NOT_ISSUED;
-	rig_cloud_job(r, (struct rig_job){.name = "job-1", .two_priors = true});
-	rig_turn(r);
+	come_with_two_priors(r, CA__CA_RESULT__CA_ISSUED, CA__CA_RESULT__CA_NOT_ISSUED);
 	assert_int_equal(r->runners[1].found, 1);
 	assert_int_equal(r->runners[0].submitted + r->runners[1].submitted, 0);
 	assert_text(RIG_LAST(r, CLAIMS)->claims->claims[0]->ca, "ca-one");
@@ -181,10 +177,7 @@ static void every_ca_with_a_claim_of_ours_is_asked_and_the_one_with_a_request_is
 static void a_ca_that_cannot_tell_of_a_claim_of_ours_gives_way_to_one_that_has_it(void **state)
 {
 	struct rig *r = *state;
-	r->runners[0].find = CA__CA_RESULT__CA_CANNOT_TELL;
-	r->runners[1].find = CA__CA_RESULT__CA_ISSUED;
-	rig_cloud_job(r, (struct rig_job){.name = "job-1", .two_priors = true});
-	rig_turn(r);
+	come_with_two_priors(r, CA__CA_RESULT__CA_CANNOT_TELL, CA__CA_RESULT__CA_ISSUED);
 	assert_int_equal(r->runners[0].found, 1);
 	assert_int_equal(r->runners[0].submitted + r->runners[1].submitted, 0);
 	assert_text(RIG_LAST(r, CLAIMS)->claims->claims[0]->ca, "ca-two");
@@ -205,11 +198,7 @@ static void a_claim_that_was_taken_away_and_is_kept_again_goes_on(void **state)
 static void an_empty_claim_that_is_kept_again_goes_on(void **state)
 {
 	struct rig *r = *state;
-	r->claim_verdict = CERTQ__CLAIM_VERDICT__CLAIM_LOST;
-	r->no_settle_answer = true;
-	rig_issue(r, "job-1");
-	rig_turn(r);
-	assert_int_equal(RIG_IN(r, SETTLING), 1);
+	lose_an_empty_claim(r);
 	r->claim_verdict = CERTQ__CLAIM_VERDICT__CLAIM_GRANTED;
 	rig_restart(r);
 	assert_int_equal(r->runners[0].submitted, 1);
@@ -223,8 +212,7 @@ static void a_parked_job_keeps_nothing_in_memory_that_the_journal_has(void **sta
 	struct rig *r = *state;
 	uint8_t id[16];
 	r->runners[0].submit = CA__CA_RESULT__CA_PENDING;
-	rig_issue(r, "job-1");
-	rig_turn(r);
+	rig_do(r, "job-1");
 	rig_job_id("job-1", id);
 	const struct job *job = jobs_find(r->flow->jobs, cc_view_of(id, 16));
 	assert_int_equal(RIG_IN(r, PENDING), 1);

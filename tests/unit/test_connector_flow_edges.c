@@ -26,8 +26,7 @@ static void sign_again(struct fixture_ca *ca)
 
 static void assert_unusable(struct rig *r)
 {
-	rig_issue(r, "job-1");
-	rig_turn(r);
+	rig_do(r, "job-1");
 	const Certq__Result *result = RIG_LAST(r, RESULT)->result;
 	assert_text(result->code, "ca_answer_unusable");
 	assert_null(result->certificate);
@@ -74,10 +73,7 @@ static void a_serial_number_that_is_too_long_for_the_queue_fails_only_its_job(vo
 static void a_doubt_of_an_earlier_run_makes_the_next_one_ask_the_ca_first(void **state)
 {
 	struct rig *r = *state;
-	r->runners[0].silent = true;
-	rig_issue(r, "job-1");
-	rig_turn(r);
-	r->runners[0].silent = false;
+	rig_do_without_answer(r);
 	r->runners[0].find = CA__CA_RESULT__CA_CANNOT_TELL;
 	r->reorder_status = VAULT__VAULT_STATUS__VAULT_REFUSED;
 	rig_restart(r);
@@ -86,8 +82,7 @@ static void a_doubt_of_an_earlier_run_makes_the_next_one_ask_the_ca_first(void *
 	assert_int_equal(doubts(r), 1);
 	r->reorder_status = VAULT__VAULT_STATUS__VAULT_OK;
 	r->runners[0].find = CA__CA_RESULT__CA_ISSUED;
-	rig_cloud_job(r, (struct rig_job){.name = "job-1", .epoch = 2});
-	rig_turn(r);
+	rig_come_again(r, 2);
 	assert_int_equal(r->runners[0].found, 2);
 	assert_int_equal(r->runners[0].submitted, 1);
 	rig_assert_done(r, "job-1", "issue");
@@ -98,14 +93,12 @@ static void a_known_settlement_of_a_failure_survives_a_restart(void **state)
 	struct rig *r = *state;
 	r->runners[0].submit = CA__CA_RESULT__CA_REJECTED;
 	r->no_result_answer = true;
-	rig_issue(r, "job-1");
-	rig_turn(r);
+	rig_do(r, "job-1");
 	assert_int_equal(RIG_IN(r, RESULT), 1);
 	r->no_result_answer = false;
 	r->result_verdict = CERTQ__RESULT_VERDICT__RESULT_STALE_EPOCH;
 	rig_restart(r);
-	assert_int_equal(
-		RIG_LAST(r, SETTLE)->settle->outcome, CERTQ__SETTLEMENT__SETTLE_NOT_ISSUED);
+	RIG_ASSERT_SETTLED(r, NOT_ISSUED);
 	rig_assert_done(r, "job-1", "not_issued");
 }
 
@@ -113,8 +106,7 @@ static void a_known_certificate_that_does_not_fit_is_no_doubt_after_a_restart(vo
 {
 	struct rig *r = *state;
 	r->finish_status = VAULT__VAULT_STATUS__VAULT_BUSY;
-	rig_issue(r, "job-1");
-	rig_turn(r);
+	rig_do(r, "job-1");
 	assert_int_equal(RIG_IN(r, ISSUED), 1);
 	r->finish_status = VAULT__VAULT_STATUS__VAULT_REFUSED;
 	rig_restart(r);
@@ -128,12 +120,9 @@ static void a_known_certificate_that_does_not_fit_is_no_doubt_after_a_restart(vo
 static void a_certificate_that_was_stored_never_becomes_an_orphan(void **state)
 {
 	struct rig *r = *state;
-	rig_issue(r, "job-1");
-	rig_turn(r);
-	r->winner = &r->other_ca;
-	r->result_verdict = CERTQ__RESULT_VERDICT__RESULT_ALREADY_DONE;
-	rig_cloud_job(r, (struct rig_job){.name = "job-1", .epoch = 2});
-	rig_turn(r);
+	rig_do(r, "job-1");
+	rig_name_other_winner(r);
+	rig_come_again(r, 2);
 	assert_int_equal(RIG_SENT(r, RESULT), 2);
 	assert_int_equal(rig_jobs(r), 0);
 	assert_int_equal(rig_journal_open(r), 0);
@@ -164,13 +153,10 @@ static void a_result_is_not_held_longer_than_seven_days(void **state)
 {
 	struct rig *r = *state;
 	r->result_verdict = CERTQ__RESULT_VERDICT__RESULT_UNKNOWN_JOB;
-	rig_issue(r, "job-1");
-	rig_turn(r);
-	rig_pass(r, INT64_C(6) * 86400 * 1000);
-	rig_pass(r, 61000);
+	rig_do(r, "job-1");
+	rig_pass_due(r, INT64_C(6) * 86400 * 1000);
 	assert_int_equal(RIG_IN(r, RESULT), 1);
-	rig_pass(r, INT64_C(1) * 86400 * 1000);
-	rig_pass(r, 61000);
+	rig_pass_due(r, INT64_C(1) * 86400 * 1000);
 	assert_int_equal(r->orphans, 0);
 	assert_int_equal(RIG_SENT(r, RESULT), 2); /* asked a last time, then reported */
 	rig_assert_done(r, "job-1", "orphan_kept");
@@ -181,11 +167,9 @@ static void a_failure_that_was_held_too_long_leaves_no_orphan(void **state)
 	struct rig *r = *state;
 	r->result_verdict = CERTQ__RESULT_VERDICT__RESULT_UNKNOWN_JOB;
 	r->runners[0].submit = CA__CA_RESULT__CA_REJECTED;
-	rig_issue(r, "job-1");
-	rig_turn(r);
+	rig_do(r, "job-1");
 	assert_int_equal(RIG_IN(r, RESULT), 1);
-	rig_pass(r, INT64_C(7) * 86400 * 1000);
-	rig_pass(r, 61000);
+	rig_pass_due(r, INT64_C(7) * 86400 * 1000);
 	assert_int_equal(RIG_IN(r, ORPHAN), 0);
 	rig_assert_done(r, "job-1", "not_issued");
 }
@@ -196,8 +180,7 @@ static void an_answer_to_an_earlier_epoch_is_not_taken_for_ours(void **state)
 	Certq__Result earlier = CERTQ__RESULT__INIT;
 	uint8_t id[16];
 	r->no_result_answer = true;
-	rig_cloud_job(r, (struct rig_job){.name = "job-1", .epoch = 2});
-	rig_turn(r);
+	rig_come_again(r, 2);
 	assert_int_equal(RIG_IN(r, RESULT), 1);
 	rig_job_id("job-1", id);
 	earlier.job_id = codec_bytes(cc_view_of(id, 16));
@@ -211,8 +194,7 @@ static void a_job_that_comes_again_with_another_document_is_done_by_that_one(voi
 {
 	struct rig *r = *state;
 	r->begin_status = VAULT__VAULT_STATUS__VAULT_BUSY;
-	rig_issue(r, "job-1");
-	rig_turn(r);
+	rig_do(r, "job-1");
 	assert_int_equal(RIG_IN(r, RECEIVED), 1);
 	rig_cloud_job(
 		r, (struct rig_job){
@@ -228,11 +210,9 @@ static void a_lease_that_comes_during_the_commit_does_not_change_the_claim(void 
 {
 	struct rig *r = *state;
 	rig_hold_commits(r);
-	rig_issue(r, "job-1");
-	rig_turn(r);
+	rig_do(r, "job-1");
 	assert_int_equal(RIG_IN(r, INTENT), 1);
-	rig_cloud_job(r, (struct rig_job){.name = "job-1", .epoch = 2});
-	rig_turn(r);
+	rig_come_again(r, 2);
 	rig_release_commits(r);
 	rig_turn(r);
 	assert_int_equal(RIG_LAST(r, CLAIMS)->claims->claims[0]->epoch, 1);
@@ -243,8 +223,7 @@ static void a_nack_that_is_put_off_is_said_again_while_the_keyvault_is_at_it(voi
 	struct rig *r = *state;
 	r->vault_silent = true;
 	r->nack_verdict = CERTQ__NACK_VERDICT__NACK_ACK_RETRY_LATER;
-	rig_issue(r, "job-1");
-	rig_turn(r);
+	rig_do(r, "job-1");
 	flow_stop(r->flow, 5000);
 	loop_timer_set(r->quiet, RIG_QUIET_MS);
 	loop_run(r->loop);
@@ -269,8 +248,7 @@ static void a_job_whose_header_cannot_be_read_is_given_back_and_not_issued(void 
 				 cc_view_text("no header at all")),
 		CC_OK);
 	assert_int_equal(mdb_txn_commit(txn), 0);
-	rig_issue(r, "job-1");
-	rig_turn(r);
+	rig_do(r, "job-1");
 	assert_int_equal(r->begun, 0);
 	assert_int_equal(RIG_LAST(r, NACK)->nack->reason, CERTQ__NACK_REASON__NACK_BUSY);
 	assert_int_equal(rig_jobs(r), 0);
@@ -283,8 +261,7 @@ static void a_slow_commit_does_not_let_an_issued_job_sleep(void **state)
 	Ca__CaAnswer a = CA__CA_ANSWER__INIT;
 	ProtobufCBinaryData chain[1] = {codec_bytes(cc_blob_view(&r->ca.der))};
 	r->runners[0].silent = true;
-	rig_issue(r, "job-1");
-	rig_turn(r);
+	rig_do(r, "job-1");
 	rig_hold_commits(r);
 	r->finish_status = VAULT__VAULT_STATUS__VAULT_BUSY;
 	a.request_id = r->runners[0].last_id;
@@ -312,8 +289,7 @@ static void a_failure_tells_the_detail_where_the_policy_says_so(void **state)
 	r->full_detail = true;
 	rig_kill_vault(r); /* the next one says what its policy is */
 	r->runners[0].submit = CA__CA_RESULT__CA_REJECTED;
-	rig_issue(r, "job-1");
-	rig_turn(r);
+	rig_do(r, "job-1");
 	assert_text(RIG_LAST(r, RESULT)->result->detail, "as the rig says");
 }
 

@@ -172,6 +172,24 @@ static void an_orphan_that_was_kept_is_offered_as_such_and_never_sent(void **sta
 	assert_int_equal(rig_jobs(r), 0);
 }
 
+/* The same request, run again by an operator: to the store they are one claim. */
+static void the_end_of_an_earlier_run_is_not_offered_beside_the_open_claim(void **state)
+{
+	struct rig *r = *state;
+	r->finish_status = VAULT__VAULT_STATUS__VAULT_REFUSED;
+	rig_issue(r, "job-1");
+	rig_turn(r);
+	rig_assert_done(r, "job-1", "orphan_kept");
+	r->runners[0].silent = true;
+	rig_cloud_job(r, (struct rig_job){.name = "job-1", .epoch = 2});
+	rig_turn(r);
+	assert_int_equal(RIG_IN(r, CLAIMED), 1);
+	go_back(r, 2, CERTQ__OFFER_VERDICT__OFFER_SAME);
+	assert_int_equal(first_offer(r)->n_jobs, 1);
+	assert_int_equal(first_offer(r)->jobs[0]->epoch, 2);
+	assert_int_equal(first_offer(r)->jobs[0]->settle, CERTQ__SETTLEMENT__SETTLE_UNSPECIFIED);
+}
+
 static void an_open_claim_is_offered_as_open(void **state)
 {
 	struct rig *r = *state;
@@ -407,6 +425,21 @@ static void a_result_that_is_not_kept_any_more_is_expired_and_never_made_anew(vo
 	assert_nothing_new(r);
 }
 
+/* It may yet get the certificate that was stored once. */
+static void a_result_that_is_not_kept_any_more_of_a_job_that_goes_on_leaves_a_doubt(void **state)
+{
+	struct rig *r = *state;
+	do_one(r);
+	rig_pass(r, 26 * HOUR_MS);
+	sweep(r);
+	r->result_verdict = CERTQ__RESULT_VERDICT__RESULT_STALE_EPOCH;
+	go_back(r, 2, CERTQ__OFFER_VERDICT__OFFER_SEND);
+	assert_text(RIG_LAST(r, RESULT)->result->code, "result_expired");
+	assert_int_equal(RIG_LAST(r, SETTLE)->settle->outcome, CERTQ__SETTLEMENT__SETTLE_IN_DOUBT);
+	rig_assert_done(r, "job-1", "in_doubt");
+	assert_nothing_new(r);
+}
+
 static void a_result_that_was_delivered_once_is_never_an_orphan(void **state)
 {
 	struct rig *r = *state;
@@ -519,7 +552,7 @@ static void a_lease_of_a_job_whose_result_is_all_that_was_kept_is_answered(void 
 	assert_nothing_new(r);
 }
 
-static void put_held(struct rig *r, uint32_t number)
+static void put_open(struct rig *r, uint32_t number, Journal__JobState in)
 {
 	static char name[] = "ca-one";
 	ProtobufCBinaryData cas[] = {codec_text(name)};
@@ -529,7 +562,7 @@ static void put_held(struct rig *r, uint32_t number)
 	uint8_t bytes[32] = {1, 2, 3};
 	cc_blob packed;
 	memcpy(bytes, &number, sizeof number);
-	open.state = JOURNAL__JOB_STATE__STATE_RESULT;
+	open.state = in;
 	open.kind = codec_text("issue");
 	open.epoch = 1;
 	open.ca = cas[0];
@@ -543,7 +576,9 @@ static void put_held(struct rig *r, uint32_t number)
 	result.epoch = 1;
 	packed = codec_pack(&result);
 	journal_change_open(c, open.txid.len == 16 ? codec_view(open.txid) : CC_VIEW_NONE, &open);
-	journal_change_blob(c, codec_view(open.txid), JOURNAL_RESULT, cc_blob_view(&packed));
+	if (in == JOURNAL__JOB_STATE__STATE_RESULT)
+		journal_change_blob(
+			c, codec_view(open.txid), JOURNAL_RESULT, cc_blob_view(&packed));
 	journal_commit(c, NULL, NULL);
 	cc_blob_free(&packed);
 }
@@ -552,7 +587,7 @@ static void results_that_are_held_do_not_keep_an_offer_from_its_end(void **state
 {
 	struct rig *r = *state;
 	for (uint32_t i = 0; i < 300; i++)
-		put_held(r, i);
+		put_open(r, i, JOURNAL__JOB_STATE__STATE_RESULT);
 	rig_turn(r);
 	go_back(r, 2, CERTQ__OFFER_VERDICT__OFFER_SAME);
 	assert_int_equal(RIG_IN(r, RESULT), 300);
@@ -622,6 +657,77 @@ static void a_held_result_goes_under_the_epoch_of_today(void **state)
 	rig_assert_done(r, "job-1", "issue");
 }
 
+static void the_result_of_another_document_than_the_recalled_one_fails_the_job(void **state)
+{
+	struct rig *r = *state;
+	r->result_verdict = CERTQ__RESULT_VERDICT__RESULT_UNKNOWN_JOB;
+	rig_issue(r, "job-1");
+	rig_turn(r);
+	assert_int_equal(RIG_IN(r, RESULT), 1);
+	r->result_verdict = CERTQ__RESULT_VERDICT__RESULT_INVALID;
+	recall(r, "job-1", 3, CERTQ__OFFER_VERDICT__OFFER_SAME);
+	assert_false(RIG_LAST(r, RESULT)->result->success);
+	assert_text(RIG_LAST(r, RESULT)->result->code, "idempotency_conflict");
+	assert_int_equal(RIG_LAST(r, RESULT)->result->epoch, 3);
+	r->result_verdict = CERTQ__RESULT_VERDICT__RESULT_STORED;
+	rig_pass(r, HOUR_MS);
+	rig_restart(r);
+	assert_int_equal(RIG_LAST(r, SETTLE)->settle->epoch, 3);
+	rig_assert_done(r, "job-1", "orphan_kept");
+	assert_nothing_new(r);
+}
+
+static void another_document_under_the_id_of_a_held_result_fails_at_once(void **state)
+{
+	struct rig *r = *state;
+	r->result_verdict = CERTQ__RESULT_VERDICT__RESULT_UNKNOWN_JOB;
+	rig_issue(r, "job-1");
+	rig_turn(r);
+	rig_forget_frames(r);
+	r->result_verdict = CERTQ__RESULT_VERDICT__RESULT_STORED;
+	rig_cloud_job(r, (struct rig_job){.name = "job-1", .epoch = 2, .other_document = true});
+	rig_turn(r);
+	assert_int_equal(RIG_SENT(r, RESULT), 1);
+	assert_text(RIG_LAST(r, RESULT)->result->code, "idempotency_conflict");
+	assert_int_equal(RIG_LAST(r, RESULT)->result->epoch, 2);
+	assert_int_equal(RIG_IN(r, RESULT), 1);
+	/* under the epoch of ours its answer could be taken for that to ours */
+	rig_cloud_job(r, (struct rig_job){.name = "job-1", .epoch = 1, .other_document = true});
+	rig_turn(r);
+	assert_int_equal(RIG_SENT(r, RESULT), 1);
+	assert_int_equal(RIG_LAST(r, NACK)->nack->reason, CERTQ__NACK_REASON__NACK_BUSY);
+	assert_int_equal(RIG_IN(r, RESULT), 1);
+	assert_nothing_new(r);
+}
+
+/* Thirty-two results are on their way, so the queue was not asked about it yet. */
+static void a_late_certificate_that_is_recalled_is_asked_about_under_the_epoch_of_today(
+	void **state)
+{
+	struct rig *r = *state;
+	uint8_t id[16] = {0, 0, 0, 0}, number[4] = {0};
+	memcpy(id, (const uint8_t[16]){1, 2, 3}, sizeof id);
+	memcpy(id, number, sizeof number);
+	put_open(r, 0, JOURNAL__JOB_STATE__STATE_ORPHAN); /* the first in is the last to be asked */
+	for (uint32_t i = 1; i <= 32; i++)
+		put_open(r, i, JOURNAL__JOB_STATE__STATE_RESULT);
+	rig_turn(r);
+	r->no_result_answer = true;
+	r->generation = 4;
+	rig_restart(r);
+	assert_int_equal(RIG_SENT(r, RESULT), 32);
+	rig_recall(r, cc_view_of(id, 16), 5, CERTQ__OFFER_VERDICT__OFFER_SAME);
+	rig_turn(r);
+	assert_int_equal(RIG_SENT(r, RESULT), 32);
+	r->no_result_answer = false;
+	rig_restart(r);
+	rig_pass(r, 61000);
+	assert_int_equal(
+		RIG_LAST(r, SETTLE)->settle->outcome, CERTQ__SETTLEMENT__SETTLE_ORPHAN_KEPT);
+	assert_int_equal(RIG_LAST(r, SETTLE)->settle->epoch, 5);
+	assert_int_equal(rig_jobs(r), 0);
+}
+
 static void a_recalled_result_that_is_not_kept_any_more_is_expired(void **state)
 {
 	struct rig *r = *state;
@@ -677,6 +783,47 @@ static void a_claim_that_is_asked_about_goes_on_as_it_was(void **state)
 	assert_int_equal(r->out_count, 0);
 }
 
+static void a_claim_that_is_asked_about_goes_on_under_the_epoch_that_the_queue_has_for_it(
+	void **state)
+{
+	struct rig *r = *state;
+	r->runners[0].silent = true;
+	rig_issue(r, "job-1");
+	rig_turn(r);
+	recall(r, "job-1", 4, CERTQ__OFFER_VERDICT__OFFER_SAME);
+	assert_int_equal(RIG_IN(r, CLAIMED), 1);
+	r->runners[0].silent = false;
+	r->runners[0].find = CA__CA_RESULT__CA_ISSUED;
+	rig_restart(r);
+	assert_int_equal(RIG_LAST(r, CLAIMS)->claims->claims[0]->epoch, 4);
+	assert_int_equal(RIG_LAST(r, RESULT)->result->epoch, 4);
+	rig_assert_done(r, "job-1", "issue");
+	assert_nothing_new(r);
+}
+
+/* Its end is on its way to the disk. */
+static void a_claim_that_has_just_ended_is_not_opened_again_by_a_recall(void **state)
+{
+	struct rig *r = *state;
+	uint8_t id[16];
+	rig_job_id("job-1", id);
+	r->claim_verdict = CERTQ__CLAIM_VERDICT__CLAIM_LOST;
+	r->no_settle_answer = true;
+	rig_issue(r, "job-1");
+	rig_turn(r);
+	assert_int_equal(RIG_IN(r, SETTLING), 1);
+	rig_hold_commits(r);
+	rig_settle_ack(r, RIG_LAST(r, SETTLE)->settle);
+	rig_turn(r);
+	assert_int_equal(RIG_IN(r, FAILED), 1);
+	rig_recall(r, cc_view_of(id, 16), 4, CERTQ__OFFER_VERDICT__OFFER_SAME);
+	rig_turn(r);
+	rig_release_commits(r);
+	rig_turn(r);
+	assert_int_equal(rig_journal_open(r), 0);
+	rig_assert_done(r, "job-1", "not_issued");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -685,6 +832,7 @@ int main(void)
 		RIG_TEST(many_are_offered_page_by_page),
 		RIG_TEST(a_failure_without_a_doubt_is_not_offered),
 		RIG_TEST(an_orphan_that_was_kept_is_offered_as_such_and_never_sent),
+		RIG_TEST(the_end_of_an_earlier_run_is_not_offered_beside_the_open_claim),
 		RIG_TEST(an_open_claim_is_offered_as_open),
 		RIG_TEST(an_open_claim_goes_on_under_the_epoch_that_the_store_has_for_it),
 		RIG_TEST(a_settlement_goes_under_the_epoch_that_the_store_has_for_its_claim),
@@ -697,6 +845,7 @@ int main(void)
 		RIG_TEST(a_lost_result_goes_under_the_epoch_that_the_store_names),
 		RIG_TEST(a_lost_result_survives_a_restart_before_it_is_answered),
 		RIG_TEST(a_result_that_is_not_kept_any_more_is_expired_and_never_made_anew),
+		RIG_TEST(a_result_that_is_not_kept_any_more_of_a_job_that_goes_on_leaves_a_doubt),
 		RIG_TEST(a_result_that_was_delivered_once_is_never_an_orphan),
 		RIG_TEST(another_winner_is_reported_and_the_job_stays_done),
 		RIG_TEST(the_result_of_an_unknown_job_is_kept_for_seven_days),
@@ -708,11 +857,18 @@ int main(void)
 		RIG_TEST(what_the_queue_recalls_is_sent_at_any_time_under_its_epoch),
 		RIG_TEST(a_result_that_was_held_is_sent_when_its_job_is_recalled),
 		RIG_TEST(a_held_result_goes_under_the_epoch_of_today),
+		RIG_TEST(the_result_of_another_document_than_the_recalled_one_fails_the_job),
+		RIG_TEST(another_document_under_the_id_of_a_held_result_fails_at_once),
+		RIG_TEST(
+			a_late_certificate_that_is_recalled_is_asked_about_under_the_epoch_of_today),
 		RIG_TEST(a_recalled_result_that_is_not_kept_any_more_is_expired),
 		RIG_TEST(a_recalled_job_of_which_nothing_is_known_here_is_expired),
 		RIG_TEST(
 			a_recalled_result_that_is_of_other_bytes_fails_the_job_and_is_never_revoked),
 		RIG_TEST(a_claim_that_is_asked_about_goes_on_as_it_was),
+		RIG_TEST(
+			a_claim_that_is_asked_about_goes_on_under_the_epoch_that_the_queue_has_for_it),
+		RIG_TEST(a_claim_that_has_just_ended_is_not_opened_again_by_a_recall),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

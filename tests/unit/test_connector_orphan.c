@@ -9,33 +9,37 @@ static const int64_t day = INT64_C(86400) * 1000;
 /* Another certificate has won. */
 static void begin_orphan(struct rig *r)
 {
-	r->winner = &r->other_ca;
-	r->result_verdict = CERTQ__RESULT_VERDICT__RESULT_ALREADY_DONE;
-	rig_issue(r, "job-1");
-	rig_turn(r);
+	rig_name_other_winner(r);
+	rig_do(r, "job-1");
 	assert_int_equal(RIG_IN(r, ORPHAN), 1);
 	assert_int_equal(r->orphans + r->runners[0].revoked, 0);
 }
 
+static void make_orphans(struct rig *r, int count)
+{
+	rig_name_other_winner(r);
+	for (int i = 0; i < count; i++) {
+		char name[16];
+		snprintf(name, sizeof name, "job-%d", i);
+		rig_do(r, name);
+	}
+}
+
 static void after_the_grace(struct rig *r)
 {
-	rig_pass(r, day + 60000);
-	rig_pass(r, 61000);
+	rig_pass_due(r, day + 60000);
 }
 
 static void an_orphan_is_revoked_when_the_winner_was_named_twice_a_grace_apart(void **state)
 {
 	struct rig *r = *state;
 	begin_orphan(r);
-	rig_pass(r, day / 2);
-	rig_pass(r, 61000);
+	rig_pass_due(r, day / 2);
 	assert_int_equal(r->orphans, 0);
-	rig_pass(r, day / 2);
-	rig_pass(r, 61000);
+	rig_pass_due(r, day / 2);
 	assert_int_equal(r->orphans, 1);
 	assert_int_equal(r->runners[0].revoked, 1);
-	assert_int_equal(
-		RIG_LAST(r, SETTLE)->settle->outcome, CERTQ__SETTLEMENT__SETTLE_ORPHAN_REVOKED);
+	RIG_ASSERT_SETTLED(r, ORPHAN_REVOKED);
 	assert_int_equal(RIG_LAST(r, SETTLE)->settle->certificate->cert_sha256.len, 32);
 	rig_assert_done(r, "job-1", "orphan_revoked");
 }
@@ -47,8 +51,7 @@ static void a_restart_does_not_begin_the_grace_anew(void **state)
 	rig_pass(r, day - 3600 * 1000);
 	rig_restart(r);
 	assert_int_equal(r->orphans, 0);
-	rig_pass(r, 2 * 3600 * 1000);
-	rig_pass(r, 61000);
+	rig_pass_due(r, 2 * 3600 * 1000);
 	assert_int_equal(r->runners[0].revoked, 1);
 }
 
@@ -91,8 +94,7 @@ static void an_orphan_is_kept_when_the_queue_names_nobody_the_second_time(void *
 	r->result_verdict = CERTQ__RESULT_VERDICT__RESULT_UNKNOWN_JOB;
 	after_the_grace(r);
 	assert_int_equal(r->orphans, 0);
-	assert_int_equal(
-		RIG_LAST(r, SETTLE)->settle->outcome, CERTQ__SETTLEMENT__SETTLE_ORPHAN_KEPT);
+	RIG_ASSERT_SETTLED(r, ORPHAN_KEPT);
 	rig_assert_done(r, "job-1", "orphan_kept");
 }
 
@@ -115,8 +117,29 @@ static void a_ca_that_cannot_be_asked_to_revoke_is_asked_again(void **state)
 	after_the_grace(r);
 	assert_int_equal(RIG_IN(r, ORPHAN), 1);
 	r->runners[0].revoke = CA__CA_RESULT__CA_DONE;
+	rig_pass_due(r, 11 * 60000);
+	rig_assert_done(r, "job-1", "orphan_revoked");
+}
+
+/* The CA may have revoked it: no device may get it any more. */
+static void once_its_revocation_was_decided_an_orphan_is_not_offered_again(void **state)
+{
+	struct rig *r = *state;
+	begin_orphan(r);
+	r->runners[0].revoke = CA__CA_RESULT__CA_UNKNOWN;
+	after_the_grace(r);
+	assert_true(r->runners[0].revoked >= 1);
+	r->result_verdict = CERTQ__RESULT_VERDICT__RESULT_STORED; /* a store that went back */
+	rig_forget_frames(r);
+	rig_restart(r);
+	rig_cloud_job(r, (struct rig_job){.name = "job-1", .epoch = 2});
+	rig_pass(r, 61000);
+	assert_int_equal(RIG_SENT(r, RESULT), 0);
+	assert_int_equal(RIG_IN(r, ORPHAN), 1);
+	r->runners[0].revoke = CA__CA_RESULT__CA_DONE;
 	rig_pass(r, 11 * 60000);
 	rig_pass(r, 61000);
+	assert_int_equal(RIG_SENT(r, RESULT), 0);
 	rig_assert_done(r, "job-1", "orphan_revoked");
 }
 
@@ -138,10 +161,8 @@ static void an_orphan_whose_chain_was_never_kept_is_kept(void **state)
 {
 	struct rig *r = *state;
 	r->runners[0].long_chain = true;
-	r->result_verdict = CERTQ__RESULT_VERDICT__RESULT_ALREADY_DONE;
-	r->winner = &r->other_ca;
-	rig_issue(r, "job-1");
-	rig_turn(r);
+	rig_name_other_winner(r);
+	rig_do(r, "job-1");
 	assert_int_equal(RIG_IN(r, ORPHAN), 1);
 	after_the_grace(r);
 	assert_int_equal(r->fatal, CC_OK);
@@ -153,8 +174,7 @@ static void an_orphan_whose_chain_was_never_kept_is_kept(void **state)
 static void no_more_orphans_are_offered_at_a_time_than_results(void **state)
 {
 	struct rig *r = *state;
-	r->winner = &r->other_ca;
-	r->result_verdict = CERTQ__RESULT_VERDICT__RESULT_ALREADY_DONE;
+	rig_name_other_winner(r);
 	for (int i = 0; i < 40; i++) {
 		char name[16];
 		snprintf(name, sizeof name, "job-%d", i);
@@ -165,8 +185,7 @@ static void no_more_orphans_are_offered_at_a_time_than_results(void **state)
 	assert_int_equal(RIG_IN(r, ORPHAN), 40);
 	r->no_result_answer = true;
 	rig_forget_frames(r);
-	rig_pass(r, day + 60000);
-	rig_pass(r, 61000);
+	rig_pass_due(r, day + 60000);
 	assert_int_equal(RIG_SENT(r, RESULT), 32);
 	r->no_result_answer = false;
 	rig_pass(r, 300000);
@@ -186,11 +205,9 @@ static void a_failed_jobs_certificate_has_no_winner_in_its_place_and_is_kept(voi
 {
 	struct rig *r = *state;
 	r->finish_status = VAULT__VAULT_STATUS__VAULT_REFUSED;
-	rig_issue(r, "job-1");
-	rig_turn(r);
+	rig_do(r, "job-1");
 	assert_int_equal(r->orphans, 0);
-	assert_int_equal(
-		RIG_LAST(r, SETTLE)->settle->outcome, CERTQ__SETTLEMENT__SETTLE_ORPHAN_KEPT);
+	RIG_ASSERT_SETTLED(r, ORPHAN_KEPT);
 	rig_assert_done(r, "job-1", "orphan_kept");
 }
 
@@ -198,10 +215,8 @@ static void a_failed_jobs_certificate_with_a_winner_is_revoked_after_the_grace(v
 {
 	struct rig *r = *state;
 	r->finish_status = VAULT__VAULT_STATUS__VAULT_REFUSED;
-	r->result_verdict = CERTQ__RESULT_VERDICT__RESULT_ALREADY_DONE;
-	r->winner = &r->other_ca;
-	rig_issue(r, "job-1");
-	rig_turn(r);
+	rig_name_other_winner(r);
+	rig_do(r, "job-1");
 	assert_int_equal(RIG_IN(r, ORPHAN), 1);
 	after_the_grace(r);
 	rig_assert_done(r, "job-1", "orphan_revoked");
@@ -215,16 +230,9 @@ static void begin_unfinished(struct rig *r)
 	r->finish_status = VAULT__VAULT_STATUS__VAULT_REFUSED;
 	r->result_verdict = CERTQ__RESULT_VERDICT__RESULT_STALE_EPOCH;
 	r->held_verdict = CERTQ__JOB_VERDICT__VERDICT_LOST;
-	rig_issue(r, "job-1");
-	rig_turn(r);
+	rig_do(r, "job-1");
 	assert_int_equal(RIG_IN(r, ORPHAN), 1);
 	assert_int_equal(RIG_SENT(r, SETTLE), 0);
-}
-
-static void come_again(struct rig *r, uint32_t epoch)
-{
-	rig_cloud_job(r, (struct rig_job){.name = "job-1", .epoch = epoch});
-	rig_turn(r);
 }
 
 static void a_certificate_of_a_job_that_is_not_over_is_not_settled(void **state)
@@ -245,8 +253,7 @@ static void when_the_job_is_dead_at_last_its_certificate_is_kept(void **state)
 	begin_unfinished(r);
 	r->result_verdict = CERTQ__RESULT_VERDICT__RESULT_ALREADY_DEAD;
 	rig_pass(r, 300000);
-	assert_int_equal(
-		RIG_LAST(r, SETTLE)->settle->outcome, CERTQ__SETTLEMENT__SETTLE_ORPHAN_KEPT);
+	RIG_ASSERT_SETTLED(r, ORPHAN_KEPT);
 	rig_assert_done(r, "job-1", "orphan_kept");
 }
 
@@ -254,8 +261,7 @@ static void when_another_has_won_at_last_the_certificate_is_revoked_after_the_gr
 {
 	struct rig *r = *state;
 	begin_unfinished(r);
-	r->result_verdict = CERTQ__RESULT_VERDICT__RESULT_ALREADY_DONE;
-	r->winner = &r->other_ca;
+	rig_name_other_winner(r);
 	rig_pass(r, 300000);
 	assert_int_equal(r->orphans, 0);
 	after_the_grace(r);
@@ -270,7 +276,7 @@ static void a_certificate_whose_job_comes_again_is_what_the_job_gets(void **stat
 	r->finish_status = VAULT__VAULT_STATUS__VAULT_OK;
 	r->result_verdict = CERTQ__RESULT_VERDICT__RESULT_STORED;
 	r->runners[0].can_find = CA__CA_FIND__FIND_NONE;
-	come_again(r, 2);
+	rig_come_again(r, 2);
 	const Certq__Result *result = RIG_LAST(r, RESULT)->result;
 	assert_true(result->success);
 	assert_int_equal(result->epoch, 2);
@@ -290,7 +296,7 @@ static void a_certificate_in_hand_is_still_there_after_a_restart(void **state)
 	r->finish_status = VAULT__VAULT_STATUS__VAULT_OK;
 	r->result_verdict = CERTQ__RESULT_VERDICT__RESULT_STORED;
 	r->no_claim_answer = true;
-	come_again(r, 2);
+	rig_come_again(r, 2);
 	assert_int_equal(RIG_IN(r, INTENT), 1);
 	r->no_claim_answer = false;
 	r->held_verdict = CERTQ__JOB_VERDICT__VERDICT_KEEP;
@@ -305,7 +311,7 @@ static void a_certificate_in_hand_whose_job_goes_away_again_waits_as_before(void
 	struct rig *r = *state;
 	begin_unfinished(r);
 	r->claim_verdict = CERTQ__CLAIM_VERDICT__CLAIM_LOST;
-	come_again(r, 2);
+	rig_come_again(r, 2);
 	assert_int_equal(RIG_IN(r, ORPHAN), 1);
 	assert_int_equal(RIG_LAST(r, RESULT)->result->epoch, 1);
 	r->result_verdict = CERTQ__RESULT_VERDICT__RESULT_CANCELLED;
@@ -329,11 +335,42 @@ static void a_certificate_that_is_refused_again_ends_with_its_job(void **state)
 	struct rig *r = *state;
 	begin_unfinished(r);
 	r->result_verdict = CERTQ__RESULT_VERDICT__RESULT_STORED;
-	come_again(r, 2);
+	rig_come_again(r, 2);
 	assert_int_equal(r->runners[0].submitted, 1);
 	assert_int_equal(RIG_LAST(r, RESULT)->result->epoch, 2);
 	assert_false(RIG_LAST(r, RESULT)->result->success);
 	rig_assert_done(r, "job-1", "orphan_kept");
+}
+
+/* The journal that knew of the other claim was lost, or the store went back. */
+static void a_claim_whose_certificate_has_won_under_another_is_settled_not_issued(void **state)
+{
+	struct rig *r = *state;
+	begin_unfinished(r);
+	r->result_verdict = CERTQ__RESULT_VERDICT__RESULT_ALREADY_DONE;
+	r->winner = &r->ca;
+	rig_pass(r, 300000);
+	const Certq__Settle *settle = RIG_LAST(r, SETTLE)->settle;
+	assert_int_equal(settle->outcome, CERTQ__SETTLEMENT__SETTLE_NOT_ISSUED);
+	assert_int_equal(settle->epoch, 1);
+	assert_null(settle->certificate);
+	assert_int_equal(r->orphans + r->runners[0].revoked, 0);
+	rig_assert_done(r, "job-1", "not_issued");
+}
+
+static void an_orphan_goes_on_when_another_document_comes_under_its_id(void **state)
+{
+	struct rig *r = *state;
+	begin_orphan(r);
+	rig_forget_frames(r);
+	rig_cloud_job(r, (struct rig_job){.name = "job-1", .epoch = 2, .other_document = true});
+	rig_turn(r);
+	assert_int_equal(RIG_SENT(r, RESULT), 1);
+	assert_text(RIG_LAST(r, RESULT)->result->code, "idempotency_conflict");
+	assert_int_equal(RIG_LAST(r, RESULT)->result->epoch, 2);
+	assert_int_equal(RIG_IN(r, ORPHAN), 1);
+	after_the_grace(r);
+	rig_assert_done(r, "job-1", "orphan_revoked");
 }
 
 /* A store that went back gives out again a job that was done. */
@@ -342,7 +379,7 @@ static void a_result_whose_job_comes_again_is_sent_again(void **state)
 	struct rig *r = *state;
 	begin_orphan(r);
 	r->result_verdict = CERTQ__RESULT_VERDICT__RESULT_STORED;
-	come_again(r, 2);
+	rig_come_again(r, 2);
 	assert_int_equal(RIG_LAST(r, RESULT)->result->epoch, 1);
 	assert_int_equal(r->runners[0].submitted, 1);
 	rig_assert_done(r, "job-1", "issue");
@@ -352,48 +389,31 @@ static void what_is_not_over_in_all_its_time_ends_in_doubt(void **state)
 {
 	struct rig *r = *state;
 	begin_unfinished(r);
-	rig_pass(r, 6 * day);
-	rig_pass(r, 61000);
+	rig_pass_due(r, 6 * day);
 	assert_int_equal(RIG_IN(r, ORPHAN), 1);
-	rig_pass(r, 2 * day);
-	rig_pass(r, 61000);
-	assert_int_equal(RIG_LAST(r, SETTLE)->settle->outcome, CERTQ__SETTLEMENT__SETTLE_IN_DOUBT);
+	rig_pass_due(r, 2 * day);
+	RIG_ASSERT_SETTLED(r, IN_DOUBT);
 	rig_assert_done(r, "job-1", "in_doubt");
 }
 
 static void no_more_are_revoked_in_an_hour_than_is_allowed(void **state)
 {
 	struct rig *r = *state;
-	r->winner = &r->other_ca;
-	r->result_verdict = CERTQ__RESULT_VERDICT__RESULT_ALREADY_DONE;
-	for (int i = 0; i < 12; i++) {
-		char name[16];
-		snprintf(name, sizeof name, "job-%d", i);
-		rig_issue(r, name);
-		rig_turn(r);
-	}
+	make_orphans(r, 12);
 	assert_int_equal(RIG_IN(r, ORPHAN), 12);
 	rig_forget_frames(r);
 	after_the_grace(r);
 	assert_int_equal(r->runners[0].revoked, 10);
 	assert_int_equal(RIG_IN(r, ORPHAN), 2);
 	rig_forget_frames(r);
-	rig_pass(r, 3700 * 1000);
-	rig_pass(r, 61000);
+	rig_pass_due(r, 3700 * 1000);
 	assert_int_equal(r->runners[0].revoked, 12);
 }
 
 static void a_restart_does_not_begin_the_hour_of_revocations_anew(void **state)
 {
 	struct rig *r = *state;
-	r->winner = &r->other_ca;
-	r->result_verdict = CERTQ__RESULT_VERDICT__RESULT_ALREADY_DONE;
-	for (int i = 0; i < 12; i++) {
-		char name[16];
-		snprintf(name, sizeof name, "job-%d", i);
-		rig_issue(r, name);
-		rig_turn(r);
-	}
+	make_orphans(r, 12);
 	rig_forget_frames(r);
 	after_the_grace(r);
 	assert_int_equal(r->runners[0].revoked, 10);
@@ -402,8 +422,7 @@ static void a_restart_does_not_begin_the_hour_of_revocations_anew(void **state)
 	assert_int_equal(r->runners[0].revoked, 10);
 	assert_int_equal(RIG_IN(r, ORPHAN), 2);
 	rig_forget_frames(r);
-	rig_pass(r, 3700 * 1000);
-	rig_pass(r, 61000);
+	rig_pass_due(r, 3700 * 1000);
 	assert_int_equal(r->runners[0].revoked, 12);
 }
 
@@ -418,6 +437,7 @@ int main(void)
 		RIG_TEST(an_orphan_is_kept_when_the_queue_names_nobody_the_second_time),
 		RIG_TEST(an_orphan_is_kept_when_the_keyvault_does_not_approve),
 		RIG_TEST(a_ca_that_cannot_be_asked_to_revoke_is_asked_again),
+		RIG_TEST(once_its_revocation_was_decided_an_orphan_is_not_offered_again),
 		RIG_TEST(a_keyvault_that_cannot_judge_now_is_asked_again),
 		RIG_TEST(an_orphan_whose_chain_was_never_kept_is_kept),
 		RIG_TEST(no_more_orphans_are_offered_at_a_time_than_results),
@@ -431,6 +451,8 @@ int main(void)
 		RIG_TEST(a_certificate_in_hand_is_still_there_after_a_restart),
 		RIG_TEST(a_certificate_in_hand_whose_job_goes_away_again_waits_as_before),
 		RIG_TEST(a_certificate_that_is_refused_again_ends_with_its_job),
+		RIG_TEST(a_claim_whose_certificate_has_won_under_another_is_settled_not_issued),
+		RIG_TEST(an_orphan_goes_on_when_another_document_comes_under_its_id),
 		RIG_TEST(a_result_whose_job_comes_again_is_sent_again),
 		RIG_TEST(what_is_not_over_in_all_its_time_ends_in_doubt),
 		RIG_TEST(no_more_are_revoked_in_an_hour_than_is_allowed),

@@ -7,8 +7,7 @@
 static void begin_pending(struct rig *r)
 {
 	r->runners[0].submit = CA__CA_RESULT__CA_PENDING;
-	rig_issue(r, "job-1");
-	rig_turn(r);
+	rig_do(r, "job-1");
 	assert_int_equal(RIG_IN(r, PENDING), 1);
 }
 
@@ -25,6 +24,11 @@ static void assert_doubts(const struct rig *r, size_t expected)
 	size_t doubts = 99;
 	assert_int_equal(journal_count_doubts(r->journal, &doubts), CC_OK);
 	assert_int_equal(doubts, expected);
+}
+
+static void pass_deadline(struct rig *r)
+{
+	rig_pass_due(r, 7 * day);
 }
 
 /* ---- PENDING ---- */
@@ -130,8 +134,7 @@ static void a_pending_answer_without_a_cookie_is_a_doubt_and_the_ca_is_asked_aga
 	struct rig *r = *state;
 	r->runners[0].submit = CA__CA_RESULT__CA_PENDING;
 	r->runners[0].no_cookie = true;
-	rig_issue(r, "job-1");
-	rig_turn(r);
+	rig_do(r, "job-1");
 	assert_int_equal(RIG_IN(r, CLAIMED), 1);
 	r->runners[0].find = CA__CA_RESULT__CA_ISSUED;
 	rig_pass(r, 15000);
@@ -161,8 +164,7 @@ static void a_restart_does_not_make_the_deadline_longer(void **state)
 	rig_pass(r, 3 * day);
 	rig_restart(r);
 	assert_true(RIG_LAST(r, PARK)->park->deadline_ms < 5 * (uint64_t)day);
-	rig_pass(r, 4 * day);
-	rig_pass(r, 61000);
+	rig_pass_due(r, 4 * day);
 	assert_int_equal(r->runners[0].withdrawn, 1);
 }
 
@@ -170,8 +172,7 @@ static void at_the_deadline_the_request_is_withdrawn_and_the_job_fails(void **st
 {
 	struct rig *r = *state;
 	begin_pending(r);
-	rig_pass(r, 7 * day);
-	rig_pass(r, 61000);
+	pass_deadline(r);
 	const Certq__Result *result = RIG_LAST(r, RESULT)->result;
 	assert_int_equal(r->runners[0].withdrawn, 1);
 	assert_text(result->code, "pending_deadline");
@@ -185,8 +186,7 @@ static void a_request_that_was_granted_at_the_last_moment_is_delivered(void **st
 	struct rig *r = *state;
 	begin_pending(r);
 	r->runners[0].withdraw = CA__CA_RESULT__CA_ISSUED;
-	rig_pass(r, 7 * day);
-	rig_pass(r, 61000);
+	pass_deadline(r);
 	rig_assert_done(r, "job-1", "issue");
 }
 
@@ -198,8 +198,7 @@ static void begin_watch(struct rig *r)
 	r->runners[0].can_withdraw = false;
 	rig_restart(r); /* the runner says anew what it can do */
 	begin_pending(r);
-	rig_pass(r, 7 * day);
-	rig_pass(r, 61000);
+	pass_deadline(r);
 	assert_int_equal(RIG_IN(r, WATCH), 1);
 	assert_int_equal(r->runners[0].withdrawn, 0);
 }
@@ -228,10 +227,8 @@ static void a_ca_that_is_away_at_the_deadline_is_tried_and_then_watched(void **s
 	assert_int_equal(r->runners[0].withdrawn, 3);
 	assert_int_equal(RIG_IN(r, WATCH), 1);
 	r->runners[0].withdraw = CA__CA_RESULT__CA_NOT_ISSUED;
-	rig_pass(r, 12 * 60000);
-	rig_pass(r, 61000);
-	assert_int_equal(
-		RIG_LAST(r, SETTLE)->settle->outcome, CERTQ__SETTLEMENT__SETTLE_NOT_ISSUED);
+	rig_pass_due(r, 12 * 60000);
+	RIG_ASSERT_SETTLED(r, NOT_ISSUED);
 	rig_assert_done(r, "job-1", "not_issued");
 	assert_doubts(r, 0);
 }
@@ -241,10 +238,8 @@ static void a_watched_request_that_is_refused_settles_the_claim_exactly(void **s
 	struct rig *r = *state;
 	begin_watch(r);
 	r->runners[0].poll = CA__CA_RESULT__CA_REJECTED;
-	rig_pass(r, 12 * 60000);
-	rig_pass(r, 61000);
-	assert_int_equal(
-		RIG_LAST(r, SETTLE)->settle->outcome, CERTQ__SETTLEMENT__SETTLE_NOT_ISSUED);
+	rig_pass_due(r, 12 * 60000);
+	RIG_ASSERT_SETTLED(r, NOT_ISSUED);
 	rig_assert_done(r, "job-1", "not_issued");
 	assert_doubts(r, 0);
 }
@@ -255,8 +250,7 @@ static void a_watched_request_that_is_granted_is_an_orphan(void **state)
 	begin_watch(r);
 	r->runners[0].poll = CA__CA_RESULT__CA_ISSUED;
 	r->held_verdict = CERTQ__JOB_VERDICT__VERDICT_LOST;
-	rig_pass(r, 12 * 60000);
-	rig_pass(r, 61000);
+	rig_pass_due(r, 12 * 60000);
 	const Certq__Settle *settle = RIG_LAST(r, SETTLE)->settle;
 	assert_int_equal(settle->outcome, CERTQ__SETTLEMENT__SETTLE_ORPHAN_KEPT);
 	assert_int_equal(settle->certificate->cert_sha256.len, 32);
@@ -278,8 +272,7 @@ static void the_queue_is_asked_about_a_late_certificate_by_a_failure(void **stat
 	assert_int_equal(RIG_SENT(r, RESULT), 0);
 	r->runners[0].poll = CA__CA_RESULT__CA_ISSUED;
 	r->result_verdict = CERTQ__RESULT_VERDICT__RESULT_STALE_EPOCH;
-	rig_pass(r, 12 * 60000);
-	rig_pass(r, 61000);
+	rig_pass_due(r, 12 * 60000);
 	const Certq__Result *result = RIG_LAST(r, RESULT)->result;
 	assert_false(result->success);
 	assert_int_equal(result->epoch, 1);
@@ -295,9 +288,8 @@ static void a_watch_that_is_over_ends_in_doubt(void **state)
 {
 	struct rig *r = *state;
 	begin_watch(r);
-	rig_pass(r, 31 * day);
-	rig_pass(r, 61000);
-	assert_int_equal(RIG_LAST(r, SETTLE)->settle->outcome, CERTQ__SETTLEMENT__SETTLE_IN_DOUBT);
+	rig_pass_due(r, 31 * day);
+	RIG_ASSERT_SETTLED(r, IN_DOUBT);
 	rig_assert_done(r, "job-1", "in_doubt");
 	assert_doubts(r, 1);
 }
@@ -308,6 +300,15 @@ static void lose_pending(struct rig *r)
 {
 	rig_gone(r, "job-1", CERTQ__JOB_VERDICT__VERDICT_LOST);
 	rig_turn(r);
+}
+
+/* The CA does not take it back. */
+static void lose_pending_to_watch(struct rig *r)
+{
+	begin_pending(r);
+	r->runners[0].withdraw = CA__CA_RESULT__CA_NOT_SUPPORTED;
+	lose_pending(r);
+	assert_int_equal(RIG_IN(r, WATCH), 1);
 }
 
 static void a_lost_request_that_was_granted_is_a_late_result(void **state)
@@ -323,20 +324,14 @@ static void a_lost_request_that_was_granted_is_a_late_result(void **state)
 static void a_lost_request_that_cannot_be_withdrawn_is_watched_without_a_result(void **state)
 {
 	struct rig *r = *state;
-	begin_pending(r);
-	r->runners[0].withdraw = CA__CA_RESULT__CA_NOT_SUPPORTED;
-	lose_pending(r);
+	lose_pending_to_watch(r);
 	assert_int_equal(RIG_SENT(r, RESULT), 0);
-	assert_int_equal(RIG_IN(r, WATCH), 1);
 }
 
 static void what_was_pending_is_found_and_withdrawn_after_a_restart(void **state)
 {
 	struct rig *r = *state;
-	r->runners[0].silent = true;
-	rig_issue(r, "job-1");
-	rig_turn(r);
-	r->runners[0].silent = false;
+	rig_do_without_answer(r);
 	r->runners[0].find = CA__CA_RESULT__CA_PENDING;
 	r->held_verdict = CERTQ__JOB_VERDICT__VERDICT_CANCELLED;
 	rig_restart(r);
@@ -349,16 +344,13 @@ static void where_nobody_can_tell_the_claim_is_settled_in_doubt(void **state)
 {
 	struct rig *r = *state;
 	size_t settled = 0;
-	r->runners[0].silent = true;
-	rig_issue(r, "job-1");
-	rig_turn(r);
-	r->runners[0].silent = false;
+	rig_do_without_answer(r);
 	r->runners[0].find = CA__CA_RESULT__CA_CANNOT_TELL;
 	r->held_verdict = CERTQ__JOB_VERDICT__VERDICT_LOST;
 	rig_restart(r);
 	settled = RIG_SENT(r, SETTLE);
 	assert_int_equal(settled, 1);
-	assert_int_equal(RIG_LAST(r, SETTLE)->settle->outcome, CERTQ__SETTLEMENT__SETTLE_IN_DOUBT);
+	RIG_ASSERT_SETTLED(r, IN_DOUBT);
 	assert_int_equal(r->runners[0].submitted, 1);
 	rig_assert_done(r, "job-1", "in_doubt");
 	assert_doubts(r, 1);
@@ -384,16 +376,15 @@ static void a_ca_that_does_not_let_go_of_a_request_is_not_asked_without_end(void
 	assert_int_equal(RIG_IN(r, WATCH), 1);
 }
 
-/* A doubt that nobody can clear up, at a CA that would make another certificate. */
-static void begin_doubt(struct rig *r)
+/* A doubt that nobody can clear up, at a CA that would make another certificate; and what it says next. */
+static void begin_doubt(struct rig *r, Ca__CaResult next)
 {
 	r->runners[0].resubmit = CA__CA_RESUBMIT__RESUBMIT_NEW_CERT;
 	r->runners[0].can_find = CA__CA_FIND__FIND_NONE;
 	rig_restart(r);
 	r->runners[0].submit = CA__CA_RESULT__CA_UNKNOWN;
-	rig_issue(r, "job-1");
-	rig_turn(r);
-	r->runners[0].submit = CA__CA_RESULT__CA_ISSUED;
+	rig_do(r, "job-1");
+	r->runners[0].submit = next;
 	rig_pass(r, 15000);
 }
 
@@ -401,7 +392,7 @@ static void where_the_ca_is_to_be_held_a_doubt_ends_the_job(void **state)
 {
 	struct rig *r = *state;
 	r->holds = true;
-	begin_doubt(r);
+	begin_doubt(r, CA__CA_RESULT__CA_ISSUED);
 	const Certq__Result *result = RIG_LAST(r, RESULT)->result;
 	assert_int_equal(r->runners[0].submitted, 1);
 	assert_text(result->code, "ca_in_doubt");
@@ -413,9 +404,9 @@ static void where_the_ca_is_to_be_held_a_doubt_ends_the_job(void **state)
 static void otherwise_it_is_asked_anew_when_the_queue_has_the_doubt(void **state)
 {
 	struct rig *r = *state;
-	begin_doubt(r);
+	begin_doubt(r, CA__CA_RESULT__CA_ISSUED);
 	assert_int_equal(RIG_SENT(r, SETTLE), 1);
-	assert_int_equal(RIG_LAST(r, SETTLE)->settle->outcome, CERTQ__SETTLEMENT__SETTLE_IN_DOUBT);
+	RIG_ASSERT_SETTLED(r, IN_DOUBT);
 	assert_int_equal(r->runners[0].submitted, 2);
 	assert_true(r->runners[0].submitted_again);
 	rig_assert_done(r, "job-1", "issue");
@@ -425,14 +416,7 @@ static void otherwise_it_is_asked_anew_when_the_queue_has_the_doubt(void **state
 static void what_was_asked_anew_and_refused_stays_in_doubt(void **state)
 {
 	struct rig *r = *state;
-	r->runners[0].resubmit = CA__CA_RESUBMIT__RESUBMIT_NEW_CERT;
-	r->runners[0].can_find = CA__CA_FIND__FIND_NONE;
-	rig_restart(r);
-	r->runners[0].submit = CA__CA_RESULT__CA_UNKNOWN;
-	rig_issue(r, "job-1");
-	rig_turn(r);
-	r->runners[0].submit = CA__CA_RESULT__CA_REJECTED;
-	rig_pass(r, 15000);
+	begin_doubt(r, CA__CA_RESULT__CA_REJECTED);
 	assert_int_equal(RIG_LAST(r, RESULT)->result->settle, CERTQ__SETTLEMENT__SETTLE_IN_DOUBT);
 	assert_doubts(r, 1);
 }
@@ -440,13 +424,9 @@ static void what_was_asked_anew_and_refused_stays_in_doubt(void **state)
 static void a_watched_job_that_comes_again_goes_on_with_its_request(void **state)
 {
 	struct rig *r = *state;
-	begin_pending(r);
-	r->runners[0].withdraw = CA__CA_RESULT__CA_NOT_SUPPORTED;
-	lose_pending(r);
-	assert_int_equal(RIG_IN(r, WATCH), 1);
+	lose_pending_to_watch(r);
 	r->runners[0].find = CA__CA_RESULT__CA_PENDING;
-	rig_cloud_job(r, (struct rig_job){.name = "job-1", .epoch = 2});
-	rig_turn(r);
+	rig_come_again(r, 2);
 	assert_int_equal(RIG_IN(r, PENDING), 1);
 	assert_int_equal(RIG_LAST(r, PARK)->park->epoch, 2);
 	assert_int_equal(r->runners[0].submitted, 1);
@@ -456,20 +436,17 @@ static void a_watched_job_that_comes_again_goes_on_with_its_request(void **state
 static void an_earlier_requests_cookie_says_nothing_of_a_later_one(void **state)
 {
 	struct rig *r = *state;
-	begin_pending(r);
-	r->runners[0].withdraw = CA__CA_RESULT__CA_NOT_SUPPORTED;
-	lose_pending(r);
+	lose_pending_to_watch(r);
 	unsigned withdrawn = r->runners[0].withdrawn;
 	r->runners[0].submit = CA__CA_RESULT__CA_UNKNOWN;
-	rig_cloud_job(r, (struct rig_job){.name = "job-1", .epoch = 2});
-	rig_turn(r);
+	rig_come_again(r, 2);
 	assert_int_equal(r->runners[0].submitted, 2);
 	r->runners[0].withdraw = CA__CA_RESULT__CA_NOT_ISSUED;
 	r->runners[0].find = CA__CA_RESULT__CA_CANNOT_TELL;
 	r->held_verdict = CERTQ__JOB_VERDICT__VERDICT_LOST;
 	rig_restart(r);
 	assert_int_equal(r->runners[0].withdrawn, withdrawn);
-	assert_int_equal(RIG_LAST(r, SETTLE)->settle->outcome, CERTQ__SETTLEMENT__SETTLE_IN_DOUBT);
+	RIG_ASSERT_SETTLED(r, IN_DOUBT);
 	rig_assert_done(r, "job-1", "in_doubt");
 	assert_doubts(r, 1);
 }
@@ -482,8 +459,7 @@ static void what_was_asked_anew_in_doubt_does_not_go_to_another_ca(void **state)
 	r->runners[0].find = CA__CA_RESULT__CA_CANNOT_TELL;
 	rig_restart(r);
 	r->runners[0].submit = CA__CA_RESULT__CA_UNKNOWN;
-	rig_issue(r, "job-1");
-	rig_turn(r);
+	rig_do(r, "job-1");
 	rig_pass(r, 15000);
 	assert_int_equal(r->runners[0].submitted, 2);
 	r->runners[0].find = CA__CA_RESULT__CA_NOT_ISSUED;
@@ -492,7 +468,7 @@ static void what_was_asked_anew_in_doubt_does_not_go_to_another_ca(void **state)
 	assert_true(r->runners[0].submitted > 5);
 	assert_int_equal(r->runners[1].submitted, 0);
 	assert_int_equal(RIG_SENT(r, SETTLE), 1);
-	assert_int_equal(RIG_LAST(r, SETTLE)->settle->outcome, CERTQ__SETTLEMENT__SETTLE_IN_DOUBT);
+	RIG_ASSERT_SETTLED(r, IN_DOUBT);
 	assert_doubts(r, 1);
 }
 

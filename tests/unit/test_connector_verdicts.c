@@ -7,8 +7,7 @@
 static void issue_with_verdict(struct rig *r, Certq__ResultVerdict verdict)
 {
 	r->result_verdict = verdict;
-	rig_issue(r, "job-1");
-	rig_turn(r);
+	rig_do(r, "job-1");
 	assert_true(RIG_SENT(r, RESULT) >= 1);
 }
 
@@ -86,8 +85,7 @@ static void a_stale_failure_is_dropped_and_its_claim_settled(void **state)
 {
 	struct rig *r = *state;
 	fail_with_verdict(r, CERTQ__RESULT_VERDICT__RESULT_STALE_EPOCH);
-	assert_int_equal(
-		RIG_LAST(r, SETTLE)->settle->outcome, CERTQ__SETTLEMENT__SETTLE_NOT_ISSUED);
+	RIG_ASSERT_SETTLED(r, NOT_ISSUED);
 	rig_assert_done(r, "job-1", "not_issued");
 }
 
@@ -113,16 +111,14 @@ static void a_signed_refusal_that_is_stale_leaves_its_claim_settled(void **state
 {
 	struct rig *r = *state;
 	r->runners[0].submit = CA__CA_RESULT__CA_NOT_SENT;
-	rig_issue(r, "job-1");
-	rig_turn(r);
+	rig_do(r, "job-1");
 	assert_int_equal(RIG_IN(r, CLAIMED), 1);
 	r->reorder_status = VAULT__VAULT_STATUS__VAULT_REFUSED;
 	r->runners[0].find = CA__CA_RESULT__CA_NOT_ISSUED;
 	r->result_verdict = CERTQ__RESULT_VERDICT__RESULT_STALE_EPOCH;
 	rig_restart(r);
 	assert_non_null(RIG_LAST(r, RESULT)->result->bundle);
-	assert_int_equal(
-		RIG_LAST(r, SETTLE)->settle->outcome, CERTQ__SETTLEMENT__SETTLE_NOT_ISSUED);
+	RIG_ASSERT_SETTLED(r, NOT_ISSUED);
 	rig_assert_done(r, "job-1", "not_issued");
 }
 
@@ -163,8 +159,7 @@ static void an_unknown_job_is_reported_after_seven_days(void **state)
 {
 	struct rig *r = *state;
 	issue_with_verdict(r, CERTQ__RESULT_VERDICT__RESULT_UNKNOWN_JOB);
-	rig_pass(r, INT64_C(8) * 86400000);
-	rig_pass(r, 61000);
+	rig_pass_due(r, INT64_C(8) * 86400000);
 	r->generation = 2;
 	rig_restart(r);
 	assert_int_equal(r->orphans, 0);
@@ -193,8 +188,7 @@ static void an_invalid_result_is_kept_and_tried_again(void **state)
 	issue_with_verdict(r, CERTQ__RESULT_VERDICT__RESULT_INVALID);
 	assert_int_equal(RIG_IN(r, RESULT), 1);
 	r->result_verdict = CERTQ__RESULT_VERDICT__RESULT_STORED;
-	rig_pass(r, 11 * 60 * 1000);
-	rig_pass(r, 61000);
+	rig_pass_due(r, 11 * 60 * 1000);
 	rig_assert_done(r, "job-1", "issue");
 }
 
@@ -204,8 +198,7 @@ static void a_lost_claim_of_this_life_is_settled_not_issued(void **state)
 {
 	struct rig *r = *state;
 	r->claim_verdict = CERTQ__CLAIM_VERDICT__CLAIM_LOST;
-	rig_issue(r, "job-1");
-	rig_turn(r);
+	rig_do(r, "job-1");
 	const Certq__Settle *settle = RIG_LAST(r, SETTLE)->settle;
 	assert_int_equal(settle->outcome, CERTQ__SETTLEMENT__SETTLE_NOT_ISSUED);
 	assert_text(settle->ca, "ca-one");
@@ -233,8 +226,7 @@ static void a_claim_that_is_put_off_is_made_again(void **state)
 {
 	struct rig *r = *state;
 	r->claim_verdict = CERTQ__CLAIM_VERDICT__CLAIM_RETRY_LATER;
-	rig_issue(r, "job-1");
-	rig_turn(r);
+	rig_do(r, "job-1");
 	assert_int_equal(RIG_IN(r, INTENT), 1);
 	r->claim_verdict = CERTQ__CLAIM_VERDICT__CLAIM_GRANTED;
 	rig_pass(r, 90000);
@@ -247,8 +239,7 @@ static void a_received_job_that_is_gone_is_dropped(void **state)
 {
 	struct rig *r = *state;
 	r->vault_silent = true;
-	rig_issue(r, "job-1");
-	rig_turn(r);
+	rig_do(r, "job-1");
 	rig_gone(r, "job-1", CERTQ__JOB_VERDICT__VERDICT_CANCELLED);
 	rig_turn(r);
 	assert_int_equal(rig_jobs(r), 0);
@@ -260,8 +251,7 @@ static void a_claimed_job_that_is_gone_waits_for_the_call_and_sends_a_late_resul
 	Ca__CaAnswer a = CA__CA_ANSWER__INIT;
 	ProtobufCBinaryData chain[1] = {codec_bytes(cc_blob_view(&r->ca.der))};
 	r->runners[0].silent = true;
-	rig_issue(r, "job-1");
-	rig_turn(r);
+	rig_do(r, "job-1");
 	rig_gone(r, "job-1", CERTQ__JOB_VERDICT__VERDICT_LOST);
 	rig_turn(r);
 	assert_int_equal(RIG_IN(r, SETTLING), 1);
@@ -282,8 +272,7 @@ static void a_claimed_job_that_is_gone_and_rejected_is_settled_not_issued(void *
 	struct rig *r = *state;
 	Ca__CaAnswer a = CA__CA_ANSWER__INIT;
 	r->runners[0].silent = true;
-	rig_issue(r, "job-1");
-	rig_turn(r);
+	rig_do(r, "job-1");
 	rig_gone(r, "job-1", CERTQ__JOB_VERDICT__VERDICT_LOST);
 	rig_turn(r);
 	a.request_id = r->runners[0].last_id;
@@ -293,8 +282,7 @@ static void a_claimed_job_that_is_gone_and_rejected_is_settled_not_issued(void *
 	cc_blob_free(&packed);
 	rig_turn(r);
 	assert_int_equal(RIG_SENT(r, RESULT), 0);
-	assert_int_equal(
-		RIG_LAST(r, SETTLE)->settle->outcome, CERTQ__SETTLEMENT__SETTLE_NOT_ISSUED);
+	RIG_ASSERT_SETTLED(r, NOT_ISSUED);
 	rig_assert_done(r, "job-1", "not_issued");
 }
 
@@ -302,14 +290,12 @@ static void a_pending_job_that_is_gone_is_withdrawn_and_settled(void **state)
 {
 	struct rig *r = *state;
 	r->runners[0].submit = CA__CA_RESULT__CA_PENDING;
-	rig_issue(r, "job-1");
-	rig_turn(r);
+	rig_do(r, "job-1");
 	rig_gone(r, "job-1", CERTQ__JOB_VERDICT__VERDICT_CANCELLED);
 	rig_turn(r);
 	assert_int_equal(r->runners[0].withdrawn, 1);
 	assert_int_equal(r->last_op, VAULT__ORDER_OP__ORDER_WITHDRAW);
-	assert_int_equal(
-		RIG_LAST(r, SETTLE)->settle->outcome, CERTQ__SETTLEMENT__SETTLE_NOT_ISSUED);
+	RIG_ASSERT_SETTLED(r, NOT_ISSUED);
 	rig_assert_done(r, "job-1", "not_issued");
 }
 
@@ -318,11 +304,9 @@ static void a_pending_job_that_is_gone_is_withdrawn_and_settled(void **state)
 static void a_job_that_was_done_is_answered_from_the_journal(void **state)
 {
 	struct rig *r = *state;
-	rig_issue(r, "job-1");
-	rig_turn(r);
+	rig_do(r, "job-1");
 	cc_blob before = codec_pack(RIG_LAST(r, RESULT)->result->bundle);
-	rig_cloud_job(r, (struct rig_job){.name = "job-1", .epoch = 2});
-	rig_turn(r);
+	rig_come_again(r, 2);
 	const Certq__Result *again = RIG_LAST(r, RESULT)->result;
 	cc_blob after = codec_pack(again->bundle);
 	assert_int_equal(RIG_SENT(r, RESULT), 2);
@@ -338,13 +322,11 @@ static void a_job_that_was_done_is_answered_from_the_journal(void **state)
 static void a_job_whose_result_is_gone_fails_and_is_not_issued_again(void **state)
 {
 	struct rig *r = *state;
-	rig_issue(r, "job-1");
-	rig_turn(r);
+	rig_do(r, "job-1");
 	rig_pass(r, INT64_C(26) * 3600 * 1000);
 	journal_sweep(r->journal);
 	rig_pass(r, 61000);
-	rig_cloud_job(r, (struct rig_job){.name = "job-1", .epoch = 2});
-	rig_turn(r);
+	rig_come_again(r, 2);
 	assert_text(RIG_LAST(r, RESULT)->result->code, "result_expired");
 	assert_int_equal(r->runners[0].submitted, 1);
 }
@@ -353,12 +335,10 @@ static void a_failed_job_may_run_again(void **state)
 {
 	struct rig *r = *state;
 	r->runners[0].submit = CA__CA_RESULT__CA_REJECTED;
-	rig_issue(r, "job-1");
-	rig_turn(r);
+	rig_do(r, "job-1");
 	rig_assert_done(r, "job-1", "failed");
 	r->runners[0].submit = CA__CA_RESULT__CA_ISSUED;
-	rig_cloud_job(r, (struct rig_job){.name = "job-1", .epoch = 2});
-	rig_turn(r);
+	rig_come_again(r, 2);
 	assert_true(RIG_LAST(r, RESULT)->result->success);
 	rig_assert_done(r, "job-1", "issue");
 }
@@ -367,11 +347,9 @@ static void a_job_that_comes_again_before_its_claim_is_claimed_under_the_new_epo
 {
 	struct rig *r = *state;
 	r->no_claim_answer = true;
-	rig_issue(r, "job-1");
-	rig_turn(r);
+	rig_do(r, "job-1");
 	r->no_claim_answer = false;
-	rig_cloud_job(r, (struct rig_job){.name = "job-1", .epoch = 2});
-	rig_turn(r);
+	rig_come_again(r, 2);
 	assert_int_equal(RIG_LAST(r, CLAIMS)->claims->claims[0]->epoch, 2);
 	assert_int_equal(RIG_LAST(r, RESULT)->result->epoch, 2);
 	assert_int_equal(r->begun, 1);
@@ -381,17 +359,10 @@ static void a_job_that_comes_again_before_its_claim_is_claimed_under_the_new_epo
 static void a_kept_job_that_comes_again_asks_the_ca_first(void **state)
 {
 	struct rig *r = *state;
-	r->runners[0].silent = true;
-	rig_issue(r, "job-1");
-	rig_turn(r);
-	r->held_verdict = CERTQ__JOB_VERDICT__VERDICT_LOST;
-	r->runners[0].silent = false;
-	r->runners[0].find = CA__CA_RESULT__CA_NOT_SENT;
-	rig_restart(r);
+	rig_lose_claim(r);
 	assert_int_equal(flow_unsettled_count(r->flow), 1);
 	r->runners[0].find = CA__CA_RESULT__CA_ISSUED;
-	rig_cloud_job(r, (struct rig_job){.name = "job-1", .epoch = 2});
-	rig_turn(r);
+	rig_come_again(r, 2);
 	assert_int_equal(r->runners[0].found, 2);
 	assert_int_equal(r->runners[0].submitted, 1);
 	rig_assert_done(r, "job-1", "issue");
@@ -443,8 +414,7 @@ static void a_failure_that_leaves_a_certificate_leaves_an_orphan_that_is_kept(vo
 {
 	struct rig *r = *state;
 	r->finish_status = VAULT__VAULT_STATUS__VAULT_REFUSED;
-	rig_issue(r, "job-1");
-	rig_turn(r);
+	rig_do(r, "job-1");
 	const Certq__Result *result = RIG_LAST(r, RESULT)->result;
 	assert_false(result->success);
 	assert_int_equal(result->settle, CERTQ__SETTLEMENT__SETTLE_IN_DOUBT);
@@ -457,8 +427,7 @@ static void a_certificate_for_another_key_fails_the_job_and_is_nobodys_orphan(vo
 {
 	struct rig *r = *state;
 	r->runners[0].signs = &r->other_ca;
-	rig_issue(r, "job-1");
-	rig_turn(r);
+	rig_do(r, "job-1");
 	const Certq__Result *result = RIG_LAST(r, RESULT)->result;
 	assert_false(result->success);
 	assert_text(result->code, "key_mismatch");
@@ -474,8 +443,7 @@ static void a_ca_with_a_certificate_for_another_key_gets_no_new_requests(void **
 {
 	struct rig *r = *state;
 	r->runners[0].signs = &r->other_ca;
-	rig_issue(r, "job-1");
-	rig_turn(r);
+	rig_do(r, "job-1");
 	r->runners[0].signs = &r->ca;
 	rig_restart(r); /* it is on disk */
 	rig_issue(r, "job-2");
@@ -503,8 +471,7 @@ static void an_operator_lets_a_suspended_ca_be_asked_again(void **state)
 {
 	struct rig *r = *state;
 	r->runners[0].signs = &r->other_ca;
-	rig_issue(r, "job-1");
-	rig_turn(r);
+	rig_do(r, "job-1");
 	r->runners[0].signs = &r->ca;
 	assert_int_equal(flow_resume_ca(r->flow, cc_view_text("ca-two")), CC_NOT_FOUND);
 	assert_int_equal(flow_resume_ca(r->flow, cc_view_text("ca-one")), CC_OK);
@@ -519,10 +486,7 @@ static void an_operator_lets_a_suspended_ca_be_asked_again(void **state)
 static void anothers_certificate_is_forgotten_when_the_job_comes_again(void **state)
 {
 	struct rig *r = *state;
-	r->runners[0].silent = true;
-	rig_issue(r, "job-1");
-	rig_turn(r);
-	r->runners[0].silent = false;
+	rig_do_without_answer(r);
 	r->runners[0].find = CA__CA_RESULT__CA_ISSUED;
 	r->runners[0].signs = &r->other_ca;
 	r->held_verdict = CERTQ__JOB_VERDICT__VERDICT_LOST;
@@ -533,8 +497,7 @@ static void anothers_certificate_is_forgotten_when_the_job_comes_again(void **st
 	r->settle_verdict = CERTQ__SETTLE_VERDICT__SETTLE_ACK_OK;
 	r->runners[0].find = CA__CA_RESULT__CA_NOT_ISSUED;
 	r->runners[1].submit = CA__CA_RESULT__CA_REJECTED;
-	rig_cloud_job(r, (struct rig_job){.name = "job-1", .epoch = 2});
-	rig_turn(r);
+	rig_come_again(r, 2);
 	const Certq__Result *result = RIG_LAST(r, RESULT)->result;
 	assert_int_equal(result->epoch, 2);
 	assert_null(result->certificate);
