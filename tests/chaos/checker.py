@@ -11,8 +11,13 @@ SETTLED = ("winner", "not_issued", "orphan_revoked", "orphan_kept", "in_doubt")
 TERMINAL = ("DONE", "DEAD", "CANCELLED")
 NO_DIGEST = "0" * 64
 TOLD = {"done": "DONE", "failed": "DEAD", "dead": "DEAD", "cancelled": "CANCELLED"}
-# what a connector that is at rest has nothing of: the rest of a journal's states wait for a CA, or for time
-NOT_AT_REST = ("received", "intent", "claimed", "pending", "issued", "result", "settling", "ready-to-send")
+# what a connector that is at rest may have: they wait for the CA's word, or for time
+AT_REST = ("orphan", "watch")
+# code of a failure -> faults one of which has to be there for it; what no CA denied and no fault explains is done
+DEATHS = {"certificate_mismatch": ("orphan",), "order_refused": ("clone",),
+          "deadline": ("restore", "clone", "orphan", "away", "remove"),
+          "pending_deadline": ("restore", "clone", "orphan", "away", "remove"),
+          "poison": ("kill", "kill-queue", "crash")}
 
 
 class Checker:
@@ -57,6 +62,18 @@ class Checker:
             now = [r["store_state"] for r in self.rows.get(job_id, [])]
             if now != [TOLD[state]] or (self.s["stored"].get(job_id) or {}).get("state") != state:
                 self.violation(1, f"a job was told as {state}, and that is not its end", **self.story(job_id))
+        for row in self.s["rows"]:
+            if row["store_state"] != "DONE" and row["store_state"] in TERMINAL and not self.is_explained(row):
+                self.violation(1, "a job failed, and nothing that was done explains it", **self.story(row["id"]))
+
+    def is_explained(self, row):
+        """An operator has cancelled it, the person at its CA has denied it, or it is what a fault of the round leads to."""
+        code = (row.get("error") or {}).get("code")
+        if row["store_state"] == "CANCELLED":
+            return row["id"] in self.s["cancelled"]
+        if code == "ca_rejected":
+            return self.s["accepted"].get(row["id"]) in self.s["denied"]
+        return any(kind in self.s["faults"] for kind in DEATHS.get(code, ()))
 
     def waits_at_its_ca(self, job_id, row):
         return row["store_state"] == "PARKED" and self.s["hex_ids"].get(job_id) in self.s["pending"]
@@ -66,14 +83,15 @@ class Checker:
     def certificates_have_claims(self):
         by_key = collections.defaultdict(list)
         for claim in self.claims:
-            by_key[(claim["ca"], claim["spki_sha256"])].append(claim)
+            by_key[claim["spki_sha256"]].append(claim)
         keys = collections.Counter((c["ca"], c["spki_sha256"]) for c in self.issued)
         for certificate in self.issued:
             key = (certificate["ca"], certificate["spki_sha256"])
-            claims = by_key.get(key, [])
-            # a claim that is made again after a new delivery is the same request of the same job
-            jobs = {(c["job"], c["csr_sha256"], c["txid"]) for c in claims}
-            if len(jobs) != 1:
+            claims = by_key.get(certificate["spki_sha256"], [])
+            # a claim that is made again after a new delivery is the same request of the same job; a key is nobody else's,
+            # at no CA
+            jobs = {(c["job"], c["ca"], c["csr_sha256"], c["txid"]) for c in claims}
+            if len(jobs) != 1 or claims[0]["ca"] != certificate["ca"]:
                 self.violation(2, f"a certificate has {len(jobs)} claims", certificate=certificate, claims=claims)
             elif all(c["settlement"] == "not_issued" for c in claims):
                 self.violation(2, "a claim says not issued, and the CA has the certificate", certificate=certificate,
@@ -92,7 +110,6 @@ class Checker:
     def claims_are_settled(self):
         winners = {row["certificate_sha256"] for row in self.s["rows"] if row.get("certificate_sha256")}
         by_digest = {(c["ca"], c["cert_sha256"]): c for c in self.issued}
-        by_key = {(c["ca"], c["spki_sha256"]) for c in self.issued}
         for claim in self.claims:
             word = claim["settlement"]
             certificate = by_digest.get((claim["ca"], claim["certificate_sha256"]))
@@ -110,8 +127,8 @@ class Checker:
                 self.violation(3, f"a claim is {word}, and the CA does not have the certificate", claim=claim)
             elif word == "orphan_revoked" and not revoked:
                 self.violation(3, "a claim is orphan_revoked, and the CA's list does not have it", claim=claim)
-            elif word == "winner" and (claim["ca"], claim["spki_sha256"]) not in by_key:
-                self.violation(3, "a claim is winner, and its CA has no certificate for its key", claim=claim)
+            elif word == "winner" and certificate is None:
+                self.violation(3, "a claim is winner, and its CA does not have the certificate", claim=claim)
         self.journals_are_at_rest()
 
     def journals_are_at_rest(self):
@@ -119,7 +136,7 @@ class Checker:
         for connector in set(self.s["ca_of"]) - set(self.s["removed"]):
             journal = self.s["journals"][connector][-1]
             for row in journal["open"]:
-                if row["state"] in NOT_AT_REST:
+                if row["state"] not in AT_REST:
                     self.violation(3, f"a connector still has a job that is {row['state']}", connector=connector, row=row)
             for doubt in journal["doubt"]:
                 if not self.is_reported(doubt):
@@ -242,6 +259,9 @@ class Checker:
             self.vault_agrees(connector, records)
         for connector in self.s["ca_of"]:
             self.certificates_have_records(connector)
+        for row in self.s["rows"]:
+            if row["store_state"] == "DONE" and row["connector"] not in self.s["ca_of"]:
+                self.violation(8, "a job is done by a connector that has no journal", **self.story(row["id"]))
 
     def vault_agrees(self, connector, records):
         """The chain goes on to the keyvault's newest decision, but for those that it still keeps for its connector."""
@@ -267,10 +287,11 @@ class Checker:
         for certificate in self.issued:
             if certificate["ca"] == self.s["ca_of"][connector] and certificate["spki_sha256"] not in keys:
                 self.violation(8, "no audit record of a certificate", connector=connector, certificate=certificate)
-        for job_id in self.s["revoke_jobs"]:
-            if any(r["store_state"] == "DONE" and r["connector"] == connector for r in self.rows.get(job_id, [])) and \
-                    not any(r["job"] == self.s["hex_ids"][job_id] and r["outcome"] == "done" for r in records):
-                self.violation(8, "no audit record of a revocation", connector=connector, **self.story(job_id))
+        done = {r["job"] for r in records if r["outcome"] == "done"}
+        for row in self.s["rows"]:
+            if row["store_state"] == "DONE" and row["connector"] == connector and \
+                    self.s["hex_ids"].get(row["id"]) not in done:
+                self.violation(8, f"no audit record of a job: {row['kind']}", connector=connector, **self.story(row["id"]))
 
     def all(self):
         self.accepted_are_final()

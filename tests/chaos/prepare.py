@@ -10,7 +10,7 @@ import subprocess
 import house
 from house import CONNECTORS, TENANT, House
 
-ISSUES, MANUALS, REWRAPS, OLD = 60, 8, 9, 9
+ISSUES, MANUALS, REWRAPS, OLD, CHAINS = 60, 8, 9, 9, 6
 
 QUEUE_TIMES = """lease: 1s
 takeover_after: 4s
@@ -217,6 +217,9 @@ def make(build, root, uid):
         for i, (connector, record) in enumerate(import_files(h) * (REWRAPS // len(CONNECTORS))):
             sign(h, jobs, f"rewrap-{i}", "rewrap", "phone", "--user", f"{connector}@contoso.com", "--device", "phone",
                  "--seal", "cms-auth", record=record, holder=connector)
+        for i in range(CHAINS):
+            connector = CONNECTORS[i % len(CONNECTORS)]
+            sign(h, jobs, f"chain-{i}", "chain", "phone", "--profile", "corp-user", "--audience", connector, holder=connector)
         for name in CONNECTORS:
             h.stop(name)
         h.stop("queue")

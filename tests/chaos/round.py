@@ -35,7 +35,6 @@ WARM = "issue-1"
 FINAL_S, SETTLE_S, REST_S, ONLINE_S = 90, 60, 30, 8
 DONE_SHARE = 0.5  # of a round's jobs, at least, end well whatever happens
 ORPHANS_S = 15  # for orphans to be told of: one that ends while the house is stopped looks like a claim that is open
-NOT_AT_REST = ("received", "intent", "claimed", "pending", "issued", "result", "settling", "ready-to-send")
 BAD_WORDS = re.compile(r"AddressSanitizer|LeakSanitizer|runtime error:|ThreadSanitizer|Assertion .* failed|"
                        r"name=child_exited .*reason=\"signal (?!9\"|15\")")
 
@@ -53,6 +52,12 @@ def hex_id(job_id):
     """The 16 bytes of a job id, as the journals have them."""
     text = job_id.removeprefix("job_").upper()
     return base64.b32decode(text + "=" * (-len(text) % 8)).hex()
+
+
+def is_denied(name):
+    """By the person at the CAs: every third of those that wait there."""
+    number = re.search(r"manual-(\d+)", name)
+    return number is not None and int(number[1]) % 3 == 2
 
 
 class Approver(threading.Thread):
@@ -76,9 +81,8 @@ class Approver(threading.Thread):
         while not self.stopping.wait(0.2):
             for name in self.connectors:
                 for request in self.waiting(name):
-                    number = int((re.search(r"manual-(\d+)", request["subject"]) or [0, 0])[1])
-                    words = ("deny", request["reference"], "--reason", "not this one") if number % 3 == 2 else \
-                        ("approve", request["reference"])
+                    words = ("deny", request["reference"], "--reason", "not this one") \
+                        if is_denied(request["subject"]) else ("approve", request["reference"])
                     if self.house.ctl(name, "ca", *words, check=False).returncode == 0:
                         self.decided[request["reference"]] = words[0]
 
@@ -93,6 +97,7 @@ class Round:
         self.faults = faults.Faults(self.house, self.ways, connectors, self.log)
         self.producer = self.approver = self.devices = None
         self.notes, self.busy, self.first, self.wrong, self.submitted = {}, {}, {}, [], []
+        self.cancelled = set()  # job ids
 
     def kinds_of_ways(self):
         return ways(self.options.seed)
@@ -130,7 +135,8 @@ class Round:
     def warm_up(self):
         """Until a first job is done: a store that was copied takes its connectors back before it gives out work."""
         self.producer = traffic.Producer(self.house, self.jobs, ())
-        self.producer.submit(WARM)
+        if not self.producer.submit(WARM):
+            raise HouseError(self.producer.problem)
         self.first = self.producer.accepted
         self.devices = traffic.Devices(self.house, self.jobs, self.accepted)
         self.devices.start()
@@ -251,15 +257,19 @@ class Round:
                 if row["store_state"] == "PARKED" and owner in gone:
                     self.house.control({"op": "job_takeover", "tenant": house.TENANT, "job": row["id"]})
                 elif row["store_state"] == "READY" and name and self.only_for(name) in gone:
-                    self.house.control({"op": "job_cancel", "tenant": house.TENANT, "job": row["id"]})
+                    self.cancel(row["id"])
             return not self.devices.missing()
         try:
             until(FINAL_S, "the end of what a removed connector had", over, 0.3)
         except HouseError as error:
             self.wrong.append(f"invariant 0: {error}")
 
+    def cancel(self, job_id):
+        self.cancelled.add(job_id)
+        self.house.control({"op": "job_cancel", "tenant": house.TENANT, "job": job_id})
+
     def only_for(self, name):
-        """The connector that alone can do this job: it has the file's key, or the CA that issued."""
+        """The connector that alone can do this job: it has the file's key, the CA that issued, or was named."""
         job = self.jobs[name]
         if job["kind"] == "revoke":
             return CONNECTORS[int(job["target"].removeprefix("old-")) % len(CONNECTORS)]
@@ -279,7 +289,7 @@ class Round:
                 jobs = json.loads(done.stdout)["jobs"]
             except (ValueError, KeyError):
                 return False
-            self.busy = {name: {s: jobs[s] for s in NOT_AT_REST if jobs.get(s)}}
+            self.busy = {name: {s: n for s, n in jobs.items() if s not in checker.AT_REST}}
             if self.busy[name]:
                 return False
             if jobs.get("orphan") and time.monotonic() < self.orphans_until:
@@ -300,11 +310,14 @@ class Round:
                                  "error": answer.get("error")}
         return found
 
-    def imported(self, accepted):
-        """Of an imported file the store shows no certificate: what was imported is what has to arrive."""
-        holders = {j: self.jobs[n]["holder"] for j, n in accepted.items() if self.jobs[n]["kind"] == "rewrap"}
-        return {j: sources.describe(x509.load_pem_x509_certificate(
-            self.house.path(f"imported/{holder}.pem").read_bytes()))["cert_sha256"] for j, holder in holders.items()}
+    def given(self, accepted):
+        """What was there before has to arrive: the certificate of an imported file, which the store does not show, and
+        the root at which a CA's chain ends."""
+        files = {j: self.house.path(f"imported/{self.jobs[n]['holder']}.pem") if self.jobs[n]["kind"] == "rewrap" else
+                 self.house.path(self.jobs[n]["holder"], "state/ca", prepare.ca_name(self.jobs[n]["holder"]), "local/root.pem")
+                 for j, n in accepted.items() if self.jobs[n]["kind"] in ("rewrap", "chain")}
+        return {j: sources.describe(x509.load_pem_x509_certificate(path.read_bytes()))["cert_sha256"]
+                for j, path in files.items()}
 
     def accepted(self):
         return dict(self.producer.accepted)
@@ -320,9 +333,11 @@ class Round:
                 told[job["id"]] = answer["state"]
         found = {"accepted": accepted, "jobs": self.jobs, "hex_ids": {j: hex_id(j) for j in accepted},
                  "submitted": self.submitted, "told": told, "removed": sorted(self.faults.removed),
+                 "denied": [n for n in self.jobs if is_denied(n)], "cancelled": sorted(self.cancelled),
+                 "faults": sorted(self.faults.done),
                  "devices": [d for d in devices if d], "rows": self.house.store_rows(), "stored": self.stored(accepted),
                  "pending": [], "ca_of": {c: prepare.ca_name(c) for c in CONNECTORS}}
-        for job_id, digest in self.imported(accepted).items():
+        for job_id, digest in self.given(accepted).items():
             found["stored"].setdefault(job_id, {})["cert_sha256"] = digest
         self.log("asked")
         if found["rows"] is None:
@@ -404,15 +419,17 @@ class Round:
         return len(self.producer.accepted), checker.check(found) + self.wrong + list(self.bad_ends())
 
     def end(self):
-        if self.producer is not None:
-            self.producer.stopping = True
-        if self.approver is not None:
-            self.approver.stopping.set()
-            self.approver.join(house.TOOL_LIMIT_S)
-        if self.devices is not None:
-            self.devices.stop()
-        self.house.end()
-        self.ways.end()
+        try:
+            if self.producer is not None:
+                self.producer.stopping = True
+            if self.approver is not None:
+                self.approver.stopping.set()
+                self.approver.join(house.TOOL_LIMIT_S)
+            if self.devices is not None:
+                self.devices.stop()
+        finally:  # a SIGTERM may come while it waits
+            self.house.end()
+            self.ways.end()
 
 
 def carry_out(one, what):

@@ -5,6 +5,9 @@ jobs      name -> what the producer signed
 rows      the queue's jobs with attempts and claims (asked while it still ran)
 stored    job id -> the job as the API tells it at the end (asked while it still ran)
 devices   the devices' log
+denied    names of the jobs that the person at the CAs denies
+cancelled job ids that an operator has cancelled
+faults    the kinds that were done
 told      job id -> the first final state that the API told
 submitted, removed  names of the jobs that were handed in; connectors that went for good
 journals  connector -> its journals, the newest last: dumped by chaos_journal_dump

@@ -132,6 +132,9 @@ def install(house, job_id, name, job, answer):
     """The device opens the result; what it has then.  None when there is nothing to open."""
     if answer["state"] != "done" or job["kind"] == "revoke":
         return None
+    if job["kind"] == "chain":
+        return {"job": job_id, "name": name, "result_sha256": result_digest(answer), "pfx_sha256": "",
+                "cert_sha256": hashlib.sha256(base64.b64decode(answer["result"]["chain"][-1])).hexdigest()}
     connector = answer["connector"]
     folder = house.path("results")
     folder.mkdir(exist_ok=True)

@@ -75,7 +75,7 @@ class Several:
         return ids
 
     def rows(self, ids):
-        return [r for r in self.house.store_rows() or [] if r["id"] in ids]
+        return [r for r in until(20, "the queue's rows", self.house.store_rows) if r["id"] in ids]
 
     def in_hand(self, ids, name, state):
         """Those that this connector has in this state."""
@@ -102,7 +102,7 @@ class Several:
         self.house.children(name)[role].send(signal.SIGSTOP)
         ids = self.submit(BURST)
         until(60, f"jobs that are {state} at {name}", lambda: self.in_hand(ids, name, state) and
-              all(r["store_state"] == "DONE" or r["rows"][-1]["connector"] == name for r in self.rows(ids)))
+              all(r["store_state"] == "DONE" or r["rows"] and r["rows"][-1]["connector"] == name for r in self.rows(ids)))
         held = [r["id"] for r in self.in_hand(ids, name, state)]
         expect(f"{name} holds {len(held)} of {BURST}, {state}", 0 < len(held) < BURST)
         return held
@@ -138,8 +138,7 @@ class Several:
         expect("the CAs have one certificate for each job", issued == self.number, f"{issued} for {self.number}")
 
     def unsettled(self):
-        return [c for r in self.house.store_rows() or [{"rows": [{"claims": [{"settlement": "open"}]}]}]
-                for a in r["rows"] for c in a["claims"]
+        return [c for r in self.rows(self.ids) for a in r["rows"] for c in a["claims"]
                 if c["settlement"] not in ("winner", "not_issued", "orphan_kept", "orphan_revoked", "in_doubt")]
 
 
