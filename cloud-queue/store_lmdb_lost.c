@@ -341,11 +341,10 @@ static cc_err give_to(struct store_tx *x, struct store_job_row *j, const struct 
 		return store_attempt_finish(x, j, END_LOST);
 	s.epoch = session->epoch;
 	store_job_to_claimed(x, j, &s);
-	j->h->recalled = STORE_RECALLED_RESULT;
+	store_job_recall(x, j, l->row->success ? STORE_RECALLED_RESULT : STORE_RECALLED_CLAIM);
 	if (!l->row->success) {
 		j->h->state = STORE_HELD;
 		j->h->held_since_ms = x->now;
-		j->h->recalled = STORE_RECALLED_CLAIM;
 	}
 	if (session->taken_over) {
 		session->taken_over = false;
@@ -376,6 +375,12 @@ cc_err store_lost_take(struct store_tx *x, struct store_job_row *j)
 		TRY(store_attempt_finish(x, j, END_LOST));
 out:
 	return err;
+}
+
+void store_job_recall(const struct store_tx *x, struct store_job_row *j, enum store_recalled what)
+{
+	j->h->recalled = what;
+	j->h->recalled_ms = x->now;
 }
 
 void store_lost_tell(struct store_tx *x, const struct store_job_row *j)

@@ -349,7 +349,9 @@ static cc_err open_again(struct offer *o)
 		TRY(store_attempt_put(o->x, &o->j, o->epoch, a));
 	}
 	store_job_to_claimed(o->x, &o->j, o->s);
-	o->j.h->recalled = STORE_RECALLED_RESULT;
+	if (o->j.h->recalled !=
+		STORE_RECALLED_RESULT) /* asked for once, however often it is offered */
+		store_job_recall(o->x, &o->j, STORE_RECALLED_RESULT);
 out:
 	return err;
 }

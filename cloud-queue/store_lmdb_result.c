@@ -141,6 +141,32 @@ out:
 	return err;
 }
 
+static bool is_vague(const struct store_claim_row *c)
+{
+	return c->row->settlement == STORE_UNSETTLED || c->row->settlement == STORE_IN_DOUBT;
+}
+
+/* The winner again, under another lease: it stands at the winner's claim, so this one made nothing. */
+static cc_err settle_same(
+	struct store_tx *x, struct store_job_row *j, const struct store_complete_in *in)
+{
+	struct store_claim_row *claims, *last = NULL;
+	size_t count;
+	cc_err err = CC_OK;
+
+	TRY(store_claims_of(x, j, in->epoch, &claims, &count));
+	for (size_t i = 0; i < count; i++) {
+		if (claims[i].row->settlement == STORE_WINNER)
+			return CC_OK;
+		if (is_vague(&claims[i]))
+			last = &claims[i];
+	}
+	if (last != NULL)
+		TRY(store_claim_settle(x, j, last, STORE_NOT_ISSUED, CC_VIEW_NONE));
+out:
+	return err;
+}
+
 /* A loser's certificate is noted at its claim, so that it is accounted for until it is settled. */
 static cc_err note_orphan(
 	struct store_tx *x, struct store_job_row *j, const struct store_complete_in *in)
@@ -153,8 +179,7 @@ static cc_err note_orphan(
 		return CC_OK;
 	TRY(store_claims_of(x, j, in->epoch, &claims, &count));
 	for (size_t i = 0; i < count; i++) {
-		if (claims[i].row->settlement == STORE_UNSETTLED ||
-			claims[i].row->settlement == STORE_IN_DOUBT)
+		if (is_vague(&claims[i]))
 			TRY(store_claim_settle(x, j, &claims[i],
 				(enum store_settlement)claims[i].row->settlement,
 				in->certificate.sha256));
@@ -250,10 +275,8 @@ static cc_err complete_success(struct store_tx *x, struct store_job_row *j,
 	if (!store_job_final(j->h))
 		return win(x, j, in, out);
 	TRY(late_result(x, j, in, out));
-	if (out->result != STORE_DUPLICATE_SAME) {
-		TRY(note_orphan(x, j, in));
-		TRY(store_job_save(x, j));
-	}
+	TRY(out->result == STORE_DUPLICATE_SAME ? settle_same(x, j, in) : note_orphan(x, j, in));
+	TRY(store_job_save(x, j));
 out:
 	return err;
 }
@@ -275,12 +298,37 @@ out:
 	return err;
 }
 
+/* Whoever was asked for a result and has none does not end what another may have in hand. */
+static cc_err leaves_to_others(struct store_tx *x, const struct store_job_row *j, bool *ret)
+{
+	struct store_claim_row *claims;
+	Queue__Attempt *a;
+	size_t count;
+	bool found = false;
+	cc_err err = CC_OK;
+
+	*ret = false;
+	if (j->h->recalled != STORE_RECALLED_RESULT)
+		return CC_OK;
+	TRY(store_claims_of(x, j, 0, &claims, &count));
+	for (size_t i = 0; i < count && !found; i++) {
+		if (!is_vague(&claims[i]))
+			continue;
+		TRY(store_attempt_find(x, j, claims[i].epoch, &a));
+		found = a != NULL &&
+			!cc_view_equal(store_row_view(a->connector), store_row_view(j->h->holder));
+	}
+	*ret = found;
+out:
+	return err;
+}
+
 static cc_err complete_failure(struct store_tx *x, struct store_job_row *j,
 	const struct store_complete_in *in, struct store_complete_out *out)
 {
 	struct store_claim_row *claims;
 	size_t count;
-	bool open = false;
+	bool open = false, leaves;
 	cc_err err = CC_OK;
 
 	if (store_job_final(j->h))
@@ -296,9 +344,14 @@ static cc_err complete_failure(struct store_tx *x, struct store_job_row *j,
 		return CC_OK;
 	TRY(settle_failed(x, j, claims, count, in->settle));
 	TRY(store_attempt_finish(x, j, END_FAILED));
-	TRY(put_end(x, j, in));
-	TRY(put_bundle(x, j, in->bundle));
-	store_job_to_final(x, j, STORE_DEAD, STORE_DEAD_FAILURE);
+	TRY(leaves_to_others(x, j, &leaves));
+	if (leaves) {
+		store_job_to_ready(x, j, 0);
+	} else {
+		TRY(put_end(x, j, in));
+		TRY(put_bundle(x, j, in->bundle));
+		store_job_to_final(x, j, STORE_DEAD, STORE_DEAD_FAILURE);
+	}
 	TRY(store_job_save(x, j));
 	TRY(trusted_again(x, in->tenant, in->connector));
 	out->result = STORE_STORED;
@@ -308,11 +361,12 @@ out:
 
 /* Which end a job had before the store went back, the offers say: until all have come, nothing else decides on
  * what was issued; and of a job that was offered as done, nobody else's certificate becomes the winner while that
- * result is on its way. */
+ * result is on its way, for as long as offers are waited for: an offer is a word without proof. */
 static cc_err must_wait(struct store_tx *x, const struct store_job_row *j,
 	const struct store_complete_in *in, bool *ret)
 {
-	bool is_called = j->h->recalled == STORE_RECALLED_RESULT;
+	bool is_called = j->h->recalled == STORE_RECALLED_RESULT &&
+			 x->now - j->h->recalled_ms < x->config->restored_wait_ms;
 
 	*ret = false;
 	if (j->h->kind != STORE_ISSUE || store_job_final(j->h))
