@@ -118,7 +118,24 @@ static bool is_claim(const struct store_claim_row *c, const struct store_offered
 	       cc_view_equal(store_row_view(c->row->txid), item->txid);
 }
 
-/* The newest lease of this connector that has this claim: an offer that was cut off may have given it a number. */
+/* What became of the same request in an earlier run; it is open again since, or has made a certificate. */
+static bool is_earlier_run(const struct store_claim_row *c, const struct store_offered *item)
+{
+	bool open = !item->success && item->settle == STORE_UNSETTLED;
+
+	switch (c->row->settlement) {
+	case STORE_NOT_ISSUED:
+		return c->epoch != item->epoch;
+	case STORE_ORPHAN_REVOKED:
+	case STORE_ORPHAN_KEPT:
+		return open && c->epoch != item->epoch;
+	default:
+		return false;
+	}
+}
+
+/* The lease that it names if that has this claim, else the newest of this connector that has it: an offer that was cut
+ * off may have given it a number. */
 static cc_err find_claimed(struct offer *o, uint32_t *ret)
 {
 	struct store_claim_row *claims;
@@ -129,10 +146,10 @@ static cc_err find_claimed(struct offer *o, uint32_t *ret)
 	*ret = 0;
 	TRY(store_claims_of(o->x, &o->j, 0, &claims, &count));
 	for (size_t i = 0; i < count; i++) {
-		if (!is_claim(&claims[i], o->item))
+		if (!is_claim(&claims[i], o->item) || is_earlier_run(&claims[i], o->item))
 			continue;
 		TRY(store_attempt_find(o->x, &o->j, claims[i].epoch, &a));
-		if (a != NULL && is_mine(o, a->connector))
+		if (a != NULL && is_mine(o, a->connector) && (*ret == 0 || *ret != o->item->epoch))
 			*ret = claims[i].epoch;
 	}
 out:
@@ -149,7 +166,9 @@ static cc_err find_known(struct offer *o, const Queue__Attempt *a, bool newest)
 	cc_err err = CC_OK;
 
 	TRY(find_claimed(o, &claimed));
-	if (!newest)
+	if (!newest && offered > 0 && store_job_held_by(o->j.h, o->s->connector, offered))
+		o->epoch = offered; /* it was listed, and goes on */
+	else if (!newest)
 		o->epoch = claimed > 0 ? claimed : offered;
 	else if (current > 0 && (is_called || offered == current || claimed == current))
 		o->epoch = current;

@@ -237,7 +237,8 @@ static cc_err send_held(struct flow *f, struct job *job, uint32_t epoch)
 	job_forget_blobs(job);
 	job->epoch = epoch;
 	end_hold(f, job);
-	job->orphan_due = 0; /* nobody has won in its place: it is asked about now */
+	if (!job->revoking) /* nobody has won in its place: it is asked about now, a winner twice again */
+		cc_blob_free(&job->winner_sha256);
 	flow_put_record(c, job);
 	flow_commit_step(f, job, c);
 	c = NULL;

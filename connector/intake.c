@@ -194,6 +194,8 @@ static void forget_attempt(struct job *job)
 {
 	job_set_code(job, CC_VIEW_NONE, 0);
 	cc_blob_free(&job->winner_sha256);
+	job->orphan_counted = false;
+	job->revoking = false; /* that was decided of its certificate, not of the next one */
 	job->settle = CERTQ__SETTLEMENT__SETTLE_UNSPECIFIED;
 	job->success = false;
 	job->hold_generation = 0;

@@ -55,6 +55,24 @@ static void a_restart_does_not_begin_the_grace_anew(void **state)
 	assert_int_equal(r->runners[0].revoked, 1);
 }
 
+/* It says that the job is not over: whoever has won after that is named twice again, a grace apart. */
+static void a_queue_that_recalls_the_job_does_not_make_the_grace_shorter(void **state)
+{
+	struct rig *r = *state;
+	uint8_t id[16];
+	begin_orphan(r);
+	rig_job_id("job-1", id);
+	rig_forget_frames(r);
+	rig_recall(r, cc_view_of(id, 16), 1, CERTQ__OFFER_VERDICT__OFFER_SAME);
+	rig_turn(r);
+	rig_pass(r, 61000);
+	assert_int_equal(RIG_SENT(r, RESULT), 1);
+	assert_int_equal(r->orphans + r->runners[0].revoked, 0);
+	after_the_grace(r);
+	assert_int_equal(r->runners[0].revoked, 1);
+	rig_assert_done(r, "job-1", "orphan_revoked");
+}
+
 static void a_certificate_that_the_queue_takes_after_all_is_no_orphan(void **state)
 {
 	struct rig *r = *state;
@@ -140,6 +158,27 @@ static void once_its_revocation_was_decided_an_orphan_is_not_offered_again(void 
 	rig_pass(r, 11 * 60000);
 	rig_pass(r, 61000);
 	assert_int_equal(RIG_SENT(r, RESULT), 0);
+	rig_assert_done(r, "job-1", "orphan_revoked");
+}
+
+/* That one was decided, this one was not: the queue may be at a copy from before it named the winner. */
+static void the_next_certificate_of_a_job_has_a_grace_of_its_own(void **state)
+{
+	struct rig *r = *state;
+	begin_orphan(r);
+	r->no_settle_answer = true;
+	after_the_grace(r);
+	assert_int_equal(r->runners[0].revoked, 1);
+	assert_int_equal(RIG_IN(r, SETTLING), 1);
+	r->no_settle_answer = false;
+	rig_come_again(r, 2);
+	assert_int_equal(r->runners[0].submitted, 2);
+	assert_int_equal(RIG_IN(r, ORPHAN), 1);
+	rig_restart(r); /* nor does the journal say so */
+	rig_pass(r, 61000);
+	assert_int_equal(r->runners[0].revoked, 1);
+	after_the_grace(r);
+	assert_int_equal(r->runners[0].revoked, 2);
 	rig_assert_done(r, "job-1", "orphan_revoked");
 }
 
@@ -431,6 +470,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		RIG_TEST(an_orphan_is_revoked_when_the_winner_was_named_twice_a_grace_apart),
 		RIG_TEST(a_restart_does_not_begin_the_grace_anew),
+		RIG_TEST(a_queue_that_recalls_the_job_does_not_make_the_grace_shorter),
 		RIG_TEST(a_certificate_that_the_queue_takes_after_all_is_no_orphan),
 		RIG_TEST(a_certificate_that_is_the_winner_after_all_is_no_orphan),
 		RIG_TEST(another_generation_of_the_store_has_to_name_the_winner_twice_again),
@@ -438,6 +478,7 @@ int main(void)
 		RIG_TEST(an_orphan_is_kept_when_the_keyvault_does_not_approve),
 		RIG_TEST(a_ca_that_cannot_be_asked_to_revoke_is_asked_again),
 		RIG_TEST(once_its_revocation_was_decided_an_orphan_is_not_offered_again),
+		RIG_TEST(the_next_certificate_of_a_job_has_a_grace_of_its_own),
 		RIG_TEST(a_keyvault_that_cannot_judge_now_is_asked_again),
 		RIG_TEST(an_orphan_whose_chain_was_never_kept_is_kept),
 		RIG_TEST(no_more_orphans_are_offered_at_a_time_than_results),

@@ -99,6 +99,115 @@ static void the_winner_again_under_an_earlier_lease_stands_at_one_claim(void **s
 	assert_int_equal(claims.open + claims.in_doubt, 0);
 }
 
+/* ---- the same request of a later run ------------------------------------------------------------------- */
+
+/* The copy has what became of the first run, in which job 1 failed.  Since then it ran again: its connector asks the
+ * same CA for the same, under epoch 2. */
+static void run_again(struct rig *r, struct rig_conn *c, enum store_settlement first)
+{
+	rig_connect(r, c, HQ1);
+	rig_enqueue_job(r, 1);
+	c->generation = store_generation(r->store);
+	assert_int_equal(rig_take_one(r, c, 1), 1);
+	assert_int_equal(rig_claim_one(r, c, 1, 1), STORE_GRANTED);
+	assert_int_equal(rig_fail(r, HQ1, 1, 1, first), STORE_STORED);
+	assert_int_equal(rig_replay(r, (struct store_replay_in){.tenant = T,
+					       .job_id = rig_id(r, 1),
+					       .by = cc_view_text("ann")})
+				 .result,
+		STORE_OK);
+	rig_back_up(r);
+	rig_restore(r);
+	assert_true(rig_dial(r, c).offer);
+}
+
+static void assert_open_again(struct rig *r, enum store_state state)
+{
+	assert_int_equal(r->items[0].epoch, 2);
+	assert_int_equal(rig_claims_of(r).open + rig_claims_of(r).in_doubt, 1);
+	assert_int_equal(rig_state(r, 1), state);
+}
+
+static void a_request_that_made_nothing_once_is_open_again_where_a_later_run_asks_for_it(
+	void **state)
+{
+	struct rig *r = *state;
+	struct rig_conn c, other;
+
+	run_again(r, &c, STORE_NOT_ISSUED);
+	rig_resume(r, &c, NULL, 0);
+	assert_int_equal(rig_offer_one(r, &c, rig_only_claimed(r, 1, 2, 0)), STORE_SAME);
+	assert_open_again(r, STORE_READY);
+	assert_int_equal(rig_offer_one(r, &c, rig_only_claimed(r, 1, 2, 0)), STORE_SAME);
+	assert_open_again(r, STORE_READY);
+	rig_end_offer(r, &c);
+	rig_connect(r, &other, HQ2);
+	assert_int_equal(rig_take_one(r, &other, 1), 3);
+	assert_int_equal(r->items[0].prior, 1);
+}
+
+static void an_orphans_request_is_open_again_where_a_later_run_asks_for_it(void **state)
+{
+	struct rig *r = *state;
+	struct rig_conn c;
+
+	run_again(r, &c, STORE_ORPHAN_KEPT);
+	rig_resume(r, &c, NULL, 0);
+	assert_int_equal(rig_offer_one(r, &c, rig_only_claimed(r, 1, 2, 0)), STORE_SAME);
+	assert_open_again(r, STORE_READY);
+}
+
+static void a_later_runs_request_stays_the_lease_that_was_listed(void **state)
+{
+	struct rig *r = *state;
+	struct rig_conn c;
+	struct store_held held = {.job_id = rig_id(r, 1), .epoch = 2, .claimed = true};
+
+	run_again(r, &c, STORE_NOT_ISSUED);
+	rig_resume(r, &c, &held, 1);
+	assert_int_equal(r->items[0].result, STORE_KEEP);
+	assert_int_equal(rig_offer_one(r, &c, rig_only_claimed(r, 1, 2, 0)), STORE_SAME);
+	assert_open_again(r, STORE_CLAIMED);
+	assert_int_equal(rig_claims_of(r).ever_in_doubt, 0);
+	rig_end_offer(r, &c);
+	assert_int_equal(rig_fail(r, HQ1, 1, 2, STORE_NOT_ISSUED), STORE_STORED);
+	assert_int_equal(rig_claims_of(r).not_issued, 2);
+}
+
+/* Otherwise nobody could end the lease: its connector would speak of another. */
+static void a_lease_that_was_listed_stays_beside_a_doubt_of_the_same_request(void **state)
+{
+	struct rig *r = *state;
+	struct rig_conn c;
+	struct store_held held = {.job_id = rig_id(r, 1), .epoch = 2, .claimed = true};
+
+	run_again(r, &c, STORE_IN_DOUBT);
+	rig_resume(r, &c, &held, 1);
+	assert_int_equal(rig_offer_one(r, &c, rig_only_claimed(r, 1, 2, 0)), STORE_SAME);
+	assert_int_equal(r->items[0].epoch, 2);
+	assert_int_equal(rig_offer_one(r, &c, rig_only_claimed(r, 1, 1, 0)), STORE_SAME);
+	assert_int_equal(r->items[0].epoch, 1);
+	rig_end_offer(r, &c);
+	assert_int_equal(rig_settle_at(r, HQ1, 1, 1, "corp-ca", STORE_NOT_ISSUED), STORE_OK);
+	assert_int_equal(rig_fail(r, HQ1, 1, 2, STORE_NOT_ISSUED), STORE_STORED);
+	assert_int_equal(rig_claims_of(r).not_issued, 2);
+	assert_int_equal(rig_state(r, 1), STORE_DEAD);
+}
+
+static void a_later_runs_result_is_asked_for_with_a_claim_of_its_own(void **state)
+{
+	struct rig *r = *state;
+	struct rig_conn c;
+
+	run_again(r, &c, STORE_NOT_ISSUED);
+	rig_resume(r, &c, NULL, 0);
+	assert_int_equal(rig_offer_one(r, &c, rig_finished(r, 1, 2, 5)), STORE_SEND);
+	assert_open_again(r, STORE_CLAIMED);
+	assert_int_equal(rig_succeed(r, HQ1, 1, 2, 5), STORE_STORED);
+	assert_int_equal(rig_claims_of(r).winners, 1);
+	assert_int_equal(rig_claims_of(r).not_issued, 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -108,6 +217,12 @@ int main(void)
 		RIG_TEST(
 			a_result_that_was_offered_and_does_not_come_keeps_others_waiting_for_a_time),
 		RIG_TEST(the_winner_again_under_an_earlier_lease_stands_at_one_claim),
+		RIG_TEST(
+			a_request_that_made_nothing_once_is_open_again_where_a_later_run_asks_for_it),
+		RIG_TEST(an_orphans_request_is_open_again_where_a_later_run_asks_for_it),
+		RIG_TEST(a_later_runs_request_stays_the_lease_that_was_listed),
+		RIG_TEST(a_lease_that_was_listed_stays_beside_a_doubt_of_the_same_request),
+		RIG_TEST(a_later_runs_result_is_asked_for_with_a_claim_of_its_own),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
