@@ -257,7 +257,23 @@ static cc_err note_doubt(struct offer *o, struct store_claim_row *c, enum store_
 	return store_claim_settle(o->x, &o->j, c, STORE_IN_DOUBT, CC_VIEW_NONE);
 }
 
-/* The claim as it was made, if the store has lost it.  One that is settled exactly stays so. */
+/* One that is settled exactly stays so; but a request that had made nothing when the copy was made may have been asked
+ * again since, as long as its job goes on. */
+static bool is_news(
+	const struct offer *o, const struct store_claim_row *c, enum store_settlement outcome)
+{
+	switch (c->row->settlement) {
+	case STORE_UNSETTLED:
+	case STORE_IN_DOUBT:
+		return outcome != STORE_UNSETTLED && (uint32_t)outcome != c->row->settlement;
+	case STORE_NOT_ISSUED:
+		return !store_job_final(o->j.h) && is_claim(c, o->item);
+	default:
+		return false;
+	}
+}
+
+/* The claim as it was made, if the store has lost it. */
 static cc_err note_claim(struct offer *o, enum store_settlement outcome)
 {
 	const struct store_offered *item = o->item;
@@ -274,13 +290,13 @@ static cc_err note_claim(struct offer *o, enum store_settlement outcome)
 		if (cc_view_equal(claims[i].ca, item->ca))
 			c = &claims[i];
 	}
-	if (c != NULL && (outcome == STORE_UNSETTLED || (uint32_t)outcome == c->row->settlement ||
-				 (c->row->settlement != STORE_UNSETTLED &&
-					 c->row->settlement != STORE_IN_DOUBT)))
+	if (c != NULL && !is_news(o, c, outcome))
 		return CC_OK;
 	if (c == NULL && o->j.h->claims >= STORE_CLAIMS_MAX)
 		return CC_OK;
-	if (c == NULL) {
+	if (c != NULL && c->row->settlement == STORE_NOT_ISSUED) {
+		TRY(note_doubt(o, c, outcome));
+	} else if (c == NULL) {
 		TRY(store_claim_make(o->x, &o->j, &claim, &made));
 		c = &made;
 		TRY(note_doubt(o, c, outcome));

@@ -146,23 +146,28 @@ static bool is_vague(const struct store_claim_row *c)
 	return c->row->settlement == STORE_UNSETTLED || c->row->settlement == STORE_IN_DOUBT;
 }
 
-/* The winner again, under another lease: it stands at the winner's claim, so this one made nothing. */
+/* The winner again, under another lease: it stands at the winner's claim, so this one made nothing.  Where no claim is
+ * the winner's, it was taken before its claim was offered. */
 static cc_err settle_same(
 	struct store_tx *x, struct store_job_row *j, const struct store_complete_in *in)
 {
 	struct store_claim_row *claims, *last = NULL;
+	enum store_settlement outcome = STORE_WINNER;
 	size_t count;
 	cc_err err = CC_OK;
 
-	TRY(store_claims_of(x, j, in->epoch, &claims, &count));
+	TRY(store_claims_of(x, j, 0, &claims, &count));
 	for (size_t i = 0; i < count; i++) {
-		if (claims[i].row->settlement == STORE_WINNER)
+		if (claims[i].row->settlement == STORE_WINNER && claims[i].epoch == in->epoch)
 			return CC_OK;
-		if (is_vague(&claims[i]))
+		if (claims[i].row->settlement == STORE_WINNER)
+			outcome = STORE_NOT_ISSUED;
+		if (is_vague(&claims[i]) && claims[i].epoch == in->epoch)
 			last = &claims[i];
 	}
 	if (last != NULL)
-		TRY(store_claim_settle(x, j, last, STORE_NOT_ISSUED, CC_VIEW_NONE));
+		TRY(store_claim_settle(x, j, last, outcome,
+			outcome == STORE_WINNER ? in->certificate.sha256 : CC_VIEW_NONE));
 out:
 	return err;
 }

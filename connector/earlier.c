@@ -82,7 +82,7 @@ bool flow_take_earlier_ack(struct flow *f, struct job *job, const Certq__SettleA
 	struct job_claim *claim = find(job, ack);
 	if (claim == NULL)
 		return false;
-	if (ack->verdict == CERTQ__SETTLE_VERDICT__SETTLE_ACK_RETRY_LATER) {
+	if (flow_settles_later(f, ack->verdict)) {
 		claim->told = false;
 		if (job->outcome != NULL)
 			flow_retry(f, job, 0);

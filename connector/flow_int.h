@@ -216,6 +216,9 @@ cc_err flow_send_again(
 	struct flow *f, cc_view id, const Journal__DoneJob *done, uint32_t epoch) CC_MUST_USE;
 /* A claim of ours, the present one or an earlier one, that the store has under another epoch. */
 cc_err flow_renumber(struct flow *f, cc_view id, uint32_t was, uint32_t epoch) CC_MUST_USE;
+/* An answer that may be another one in a moment: RETRY_LATER, and while an offer is under way that an attempt is not
+ * known, since the store may hear of it by the next page. */
+bool flow_settles_later(const struct flow *f, Certq__SettleVerdict verdict);
 /* Jobs that the store did not know are submitted again. */
 void flow_take_recalls(struct flow *f, const Certq__OfferAck *ack);
 /* A result that was stored once, or held, is none for the job that the queue has now: FAILURE in its place, the

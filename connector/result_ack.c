@@ -116,7 +116,9 @@ static void unknown(struct flow *f, struct job *job, const Certq__ResultAck *ack
 	log_event(EV_PKCS_UPLOAD_FAILURE, LV_JOB(job_id_view(job)), LV_I64("verdict", ack->verdict),
 		LV_TEXT("reason", "the queue does not know the job"),
 		LV_TEXT("correlation", job->correlation));
-	if (!job->durable || clock_realtime_ms() >= job->hold_until_ms) {
+	if (job->durable && f->offer != NULL) { /* it may hear of it by the next page */
+		flow_retry(f, job, 0);
+	} else if (!job->durable || clock_realtime_ms() >= job->hold_until_ms) {
 		give_up(f, job, NULL);
 	} else {
 		struct journal_change *c = flow_change(f);

@@ -84,9 +84,15 @@ void step_settle(struct flow *f, struct job *job)
 
 /* ---- the queue's answer ---- */
 
+bool flow_settles_later(const struct flow *f, Certq__SettleVerdict verdict)
+{
+	return verdict == CERTQ__SETTLE_VERDICT__SETTLE_ACK_RETRY_LATER ||
+	       (verdict == CERTQ__SETTLE_VERDICT__SETTLE_ACK_UNKNOWN_ATTEMPT && f->offer != NULL);
+}
+
 static bool is_put_off(struct flow *f, struct job *job, Certq__SettleVerdict verdict)
 {
-	if (verdict != CERTQ__SETTLE_VERDICT__SETTLE_ACK_RETRY_LATER)
+	if (!flow_settles_later(f, verdict))
 		return false;
 	job->sent = false;
 	flow_retry(f, job, 0);

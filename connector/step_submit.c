@@ -292,7 +292,7 @@ static void tell_risk(struct flow *f, struct job *job)
 void flow_take_risk_told(struct flow *f, struct job *job, Certq__SettleVerdict verdict)
 {
 	job->sent = false;
-	if (verdict == CERTQ__SETTLE_VERDICT__SETTLE_ACK_RETRY_LATER) {
+	if (flow_settles_later(f, verdict)) {
 		flow_retry(f, job, 0);
 		return;
 	}

@@ -208,6 +208,50 @@ static void a_later_runs_result_is_asked_for_with_a_claim_of_its_own(void **stat
 	assert_int_equal(rig_claims_of(r).not_issued, 1);
 }
 
+/* The first claim was lost to a takeover, and its certificate is what the second lease is answered with. */
+static void the_winner_of_a_lease_without_a_claim_stands_at_the_claim_that_made_it(void **state)
+{
+	struct rig *r = *state;
+	struct rig_conn c;
+
+	rig_connect(r, &c, HQ1);
+	rig_enqueue_job(r, 1);
+	assert_int_equal(rig_take_one(r, &c, 1), 1);
+	assert_int_equal(rig_claim_one(r, &c, 1, 1), STORE_GRANTED);
+	rig_hang_up(r, &c);
+	rig_pass(r, 16 * MINUTE);
+	assert_int_equal(rig_take_over(r, 1, "op"), STORE_OK);
+	rig_come_back(r, &c);
+	assert_int_equal(rig_take_one(r, &c, 1), 2);
+	assert_int_equal(rig_succeed(r, HQ1, 1, 2, 7), STORE_STORED);
+	assert_int_equal(rig_claims_of(r).winners, 0);
+	assert_int_equal(rig_succeed(r, HQ1, 1, 1, 7), STORE_DUPLICATE_SAME);
+	assert_int_equal(rig_claims_of(r).winners, 1);
+	assert_int_equal(rig_claims_of(r).in_doubt, 0);
+}
+
+/* The copy was made when the CA had refused, and before it was asked again under the same lease. */
+static void a_request_that_made_nothing_yet_is_open_where_it_was_asked_again_since(void **state)
+{
+	struct rig *r = *state;
+	struct rig_conn c;
+
+	rig_connect(r, &c, HQ1);
+	rig_enqueue_job(r, 1);
+	assert_int_equal(rig_take_one(r, &c, 1), 1);
+	assert_int_equal(rig_claim_one(r, &c, 1, 1), STORE_GRANTED);
+	assert_int_equal(rig_settle_at(r, HQ1, 1, 1, "corp-ca", STORE_NOT_ISSUED), STORE_OK);
+	c.generation = store_generation(r->store);
+	rig_back_up(r);
+	rig_restore(r);
+	assert_true(rig_dial(r, &c).offer);
+	rig_resume(r, &c, NULL, 0);
+	assert_int_equal(rig_offer_one(r, &c, rig_only_claimed(r, 1, 1, 0)), STORE_SAME);
+	assert_int_equal(r->items[0].epoch, 1);
+	assert_int_equal(rig_claims_of(r).open, 1);
+	assert_int_equal(rig_settle_at(r, HQ1, 1, 1, "corp-ca", STORE_ORPHAN_KEPT), STORE_OK);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -223,6 +267,8 @@ int main(void)
 		RIG_TEST(a_later_runs_request_stays_the_lease_that_was_listed),
 		RIG_TEST(a_lease_that_was_listed_stays_beside_a_doubt_of_the_same_request),
 		RIG_TEST(a_later_runs_result_is_asked_for_with_a_claim_of_its_own),
+		RIG_TEST(the_winner_of_a_lease_without_a_claim_stands_at_the_claim_that_made_it),
+		RIG_TEST(a_request_that_made_nothing_yet_is_open_where_it_was_asked_again_since),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
