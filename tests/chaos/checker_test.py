@@ -161,6 +161,12 @@ def a_file_that_the_database_does_not_know(s):
     ca_of(s, issue_row(s))["database"]["issued"].pop()
 
 
+@falsehood(2)
+def a_certificate_without_a_file_at_a_ca_that_runs(s):
+    row = issue_row(s)
+    certificate_of(s, row)["file"] = False
+
+
 @falsehood(3)
 def an_unsettled_claim(s):
     winner_claim(issue_row(s))["settlement"] = "unsettled"

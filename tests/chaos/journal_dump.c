@@ -201,8 +201,8 @@ static cc_err issued_row(void *arg, cc_view serial, cc_view der)
 	uint8_t digest[SHA256_SIZE];
 
 	hash_sha256(der, digest);
-	return append(arg, json_pack("{s:o, s:o}", "serial", hex(serial), "cert_sha256",
-				   hex(cc_view_of(digest, sizeof(digest)))));
+	return append(arg, json_pack("{s:o, s:o, s:o}", "serial", hex(serial), "cert_sha256",
+				   hex(cc_view_of(digest, sizeof(digest))), "der", hex(der)));
 }
 
 static cc_err revoked_row(void *arg, cc_view serial, int64_t time_s, uint32_t reason)
