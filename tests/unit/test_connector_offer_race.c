@@ -14,8 +14,7 @@ static void go_back_without_answer(struct rig *r)
 	r->settle_verdict = CERTQ__SETTLE_VERDICT__SETTLE_ACK_UNKNOWN_ATTEMPT;
 	r->result_verdict = CERTQ__RESULT_VERDICT__RESULT_UNKNOWN_ATTEMPT;
 	rig_forget_frames(r);
-	rig_cut(r);
-	rig_pass(r, 61000); /* the back-off */
+	rig_restart(r);
 	assert_int_equal(RIG_SENT(r, OFFER), 1);
 }
 
@@ -71,8 +70,7 @@ static void a_settlement_that_is_not_known_without_an_offer_is_the_last_word(voi
 	claim_and_lose(r);
 	r->settle_verdict = CERTQ__SETTLE_VERDICT__SETTLE_ACK_UNKNOWN_ATTEMPT;
 	rig_forget_frames(r);
-	rig_cut(r);
-	rig_pass(r, 61000);
+	rig_restart(r);
 	find_nothing(r);
 	assert_int_equal(rig_jobs(r), 0);
 }
