@@ -53,6 +53,16 @@ static inline void rig_restore(struct rig *r)
 	rig_open(r);
 }
 
+/* The store as it is now is what it goes back to, and the connector is there to offer. */
+static inline void rig_go_back(struct rig *r, struct rig_conn *c)
+{
+	c->generation = store_generation(r->store);
+	rig_back_up(r);
+	rig_restore(r);
+	assert_true(rig_dial(r, c).offer);
+	rig_resume(r, c, NULL, 0);
+}
+
 /* ---- what was finished since the copy was made ----------------------------------------------------- */
 
 struct rig_offer_call {

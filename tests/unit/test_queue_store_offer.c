@@ -13,11 +13,7 @@ static void go_back(struct rig *r, struct rig_conn *c, struct rig_conn *other, e
 	rig_connect(r, c, HQ1);
 	rig_connect(r, other, HQ2);
 	rig_enqueue_kind(r, 1, kind);
-	c->generation = store_generation(r->store);
-	rig_back_up(r);
-	rig_restore(r);
-	assert_true(rig_dial(r, c).offer);
-	rig_resume(r, c, NULL, 0);
+	rig_go_back(r, c);
 	rig_come_back(r, other);
 }
 
@@ -451,11 +447,7 @@ static void a_success_that_gets_a_new_epoch_leaves_no_open_claim_under_the_old_o
 	rig_end_offer(r, &c);
 	rig_pass(r, 16 * MINUTE);
 	assert_int_equal(rig_take_one(r, &other, 1), 2);
-	c.generation = store_generation(r->store);
-	rig_back_up(r);
-	rig_restore(r);
-	assert_true(rig_dial(r, &c).offer);
-	rig_resume(r, &c, NULL, 0);
+	rig_go_back(r, &c);
 	assert_int_equal(rig_offer_one(r, &c, rig_finished(r, 1, 1, 5)), STORE_SEND);
 	assert_int_equal(r->items[0].epoch, 3);
 	assert_only_the_success_is_settled_exactly(r, 3);
@@ -472,11 +464,7 @@ static void a_success_of_a_claim_that_the_copy_has_as_not_issued_is_its_winner(v
 	assert_int_equal(rig_take_one(r, &c, 1), 1);
 	assert_int_equal(rig_claim_one(r, &c, 1, 1), STORE_GRANTED);
 	assert_int_equal(rig_settle_at(r, HQ1, 1, 1, CA, STORE_NOT_ISSUED), STORE_OK);
-	c.generation = store_generation(r->store);
-	rig_back_up(r);
-	rig_restore(r);
-	assert_true(rig_dial(r, &c).offer);
-	rig_resume(r, &c, NULL, 0);
+	rig_go_back(r, &c);
 	assert_int_equal(rig_offer_one(r, &c, rig_finished(r, 1, 1, 5)), STORE_SEND);
 	assert_int_equal(rig_succeed(r, HQ1, 1, 1, 5), STORE_STORED);
 	assert_int_equal(rig_claims_of(r).winners, 1);
@@ -565,11 +553,7 @@ static void a_lease_that_a_success_is_asked_for_under_is_open_again(void **state
 	rig_enqueue_job(r, 1);
 	assert_int_equal(rig_take_one(r, &c, 1), 1);
 	assert_int_equal(rig_nack(r, rig_nack_in(r, &c, 1, 1, STORE_NACK_BUSY)).result, STORE_OK);
-	c.generation = store_generation(r->store);
-	rig_back_up(r);
-	rig_restore(r);
-	assert_true(rig_dial(r, &c).offer);
-	rig_resume(r, &c, NULL, 0);
+	rig_go_back(r, &c);
 	job.ca = CC_VIEW_NONE;
 	assert_int_equal(rig_offer_one(r, &c, job), STORE_SEND);
 	assert_int_equal(r->items[0].epoch, 1);
