@@ -461,6 +461,7 @@ cc_err flow_new(struct loop *l, const struct flow_settings *settings, struct jou
 	f->decisions = decisions_new(j);
 	f->soon = loop_timer_new(l, on_soon, f);
 	f->relist = loop_timer_new(l, ask_for_list, f);
+	flow_clock_start(f);
 	f->vault = vault_client_new(l, settings->build_id, &vault_events, f);
 	f->cas = ca_clients_new(
 		l, settings->ca_names, settings->ca_count, settings->build_id, &ca_events, f);
@@ -493,6 +494,7 @@ void flow_free(struct flow *f)
 	jobs_free(f->jobs);
 	loop_timer_free(f->soon);
 	loop_timer_free(f->relist);
+	loop_timer_free(f->clock_timer);
 	codec_free(f->list);
 	expiries_free(f->expiries);
 	free(f->tenant);
@@ -558,6 +560,7 @@ void flow_run_due(struct flow *f)
 {
 	if (f->session != NULL)
 		session_run_due(f->session);
+	flow_clock_look(f);
 	scheduler_run(f->scheduler);
 	leases_run(f->leases);
 }

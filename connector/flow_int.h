@@ -45,6 +45,8 @@ struct flow {
 	struct loop_timer
 		*soon; /* claims to be flushed, credit to be raised, the end to be noticed */
 	struct loop_timer *relist;
+	struct loop_timer *clock_timer;
+	int64_t clock_offset; /* realtime minus boottime, as it was looked at last */
 	struct flow_approval approvals[FLOW_APPROVALS];
 	size_t next_approval;
 	unsigned suspects; /* calls of jobs that were there when a keyvault died */
@@ -239,6 +241,9 @@ struct job *flow_vault_answered(struct flow_ref *ref, cc_err err, const Vault__V
 bool flow_vault_is_free(const struct flow *f, const struct job *job);
 /* What the keyvault tells of itself may have changed. */
 void flow_relist_soon(struct flow *f);
+/* Looks from now on whether the clock was set (flow_clock.c); at once, for tests that have moved it. */
+void flow_clock_start(struct flow *f);
+void flow_clock_look(struct flow *f);
 /* Public keys and profiles changed, or the session is new. */
 void flow_send_capabilities(struct flow *f); /* capabilities.c */
 

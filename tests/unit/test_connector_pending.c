@@ -68,6 +68,22 @@ static void a_pending_job_is_polled_when_it_is_due_and_not_before(void **state)
 	assert_int_equal(r->runners[0].polled, 2);
 }
 
+/* As a host without a battery for its clock starts; the network sets it right. */
+static void a_clock_that_was_behind_at_the_start_does_not_put_the_poll_off(void **state)
+{
+	struct rig *r = *state;
+	begin_pending(r);
+	clock_shift_for_test(r->shift - INT64_C(24) * 3600 * 1000, r->shift);
+	rig_restart(r);
+	rig_turn(r);
+	assert_int_equal(RIG_IN(r, PENDING), 1);
+	assert_int_equal(r->runners[0].polled, 0);
+	rig_pass(r, 75000); /* the clock is right again */
+	assert_int_equal(r->runners[0].polled, 1);
+	rig_pass(r, 15000);
+	assert_int_equal(r->runners[0].polled, 1);
+}
+
 static void a_request_that_is_approved_ends_with_its_certificate(void **state)
 {
 	struct rig *r = *state;
@@ -478,6 +494,7 @@ int main(void)
 		RIG_TEST(a_pending_job_is_parked_with_its_deadline_and_the_cas_reference),
 		RIG_TEST(a_park_without_an_answer_is_said_again),
 		RIG_TEST(a_pending_job_is_polled_when_it_is_due_and_not_before),
+		RIG_TEST(a_clock_that_was_behind_at_the_start_does_not_put_the_poll_off),
 		RIG_TEST(a_request_that_is_approved_ends_with_its_certificate),
 		RIG_TEST(a_request_that_is_refused_fails_the_job_and_settles_its_claim),
 		RIG_TEST(a_request_that_is_gone_at_the_ca_fails_the_job),
