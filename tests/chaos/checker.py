@@ -18,6 +18,9 @@ DEATHS = {"certificate_mismatch": ("orphan",), "order_refused": ("clone",),
           "deadline": ("restore", "clone", "orphan", "away", "remove"),
           "pending_deadline": ("restore", "clone", "orphan", "away", "remove"),
           "poison": ("kill", "kill-queue", "crash")}
+# a clock that is set forward, at the queue or at the connector, ends what waits for a person at its CA for longer than
+# it may; the rounds let it wait for a minute
+ENDS_BY_CLOCK = ("deadline", "pending_deadline")
 
 
 class Checker:
@@ -73,6 +76,9 @@ class Checker:
             return row["id"] in self.s["cancelled"]
         if code == "ca_rejected":
             return self.s["accepted"].get(row["id"]) in self.s["denied"]
+        if code in ENDS_BY_CLOCK and "clock" in self.s["faults"] and \
+                self.s["accepted"].get(row["id"], "").startswith("manual-"):
+            return True
         return any(kind in self.s["faults"] for kind in DEATHS.get(code, ()))
 
     def waits_at_its_ca(self, job_id, row):

@@ -101,14 +101,29 @@ def a_job_that_was_submitted_and_has_no_id(s):
     s["submitted"].append("issue-of-nobody")
 
 
-@falsehood(1)
-def a_failure_that_nothing_explains(s):
+def fail(s, row, code):
     """Everybody agrees that it failed."""
-    row = next(r for r in s["rows"] if r["kind"] == "rewrap")
-    row.update(store_state="DEAD", error={"code": "certificate_mismatch"})
+    row.update(store_state="DEAD", error={"code": code})
     row["rows"][-1]["end"] = "failed"
     s["devices"].remove(device_of(s, row))
     s["told"][row["id"]] = s["stored"][row["id"]]["state"] = "failed"
+
+
+@falsehood(1)
+def a_failure_that_nothing_explains(s):
+    fail(s, next(r for r in s["rows"] if r["kind"] == "rewrap"), "certificate_mismatch")
+
+
+@falsehood(1)
+def a_deadline_that_no_clock_has_moved(s):
+    fail(s, next(r for r in s["rows"] if s["accepted"][r["id"]].startswith("manual-") and r["store_state"] == "DONE"),
+         "deadline")
+
+
+@falsehood(1)
+def a_deadline_of_a_job_that_waited_for_nobody(s):
+    s["faults"].append("clock")
+    fail(s, next(r for r in s["rows"] if r["kind"] == "rewrap"), "deadline")
 
 
 @falsehood(1)
