@@ -7,6 +7,7 @@ build=$1
 . "$top/deploy/stage.sh"
 . "$top/deploy/pfx-makers.sh"
 . "$top/deploy/main-job.sh"
+export JAVA_TOOL_OPTIONS=-XX:-UsePerfData # else each JVM leaves a folder in /tmp
 [ -z "${CC_TEST_PROXY:-}" ] || . "$top/tests/support/through_proxy.sh"
 
 # Exit status 77: ctest counts it as skipped, and the reason is printed.
