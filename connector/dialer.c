@@ -13,6 +13,7 @@
 #include <curl/curl.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <openssl/crypto.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -140,6 +141,7 @@ static void *run_attempt(void *arg)
 	close(a->cancel_fd);
 	free(a->host);
 	free(a);
+	OPENSSL_thread_stop(); /* who waits for us may end the process before the thread is quite over */
 	pthread_mutex_lock(&c->lock);
 	leave_core(c);
 	return NULL;
