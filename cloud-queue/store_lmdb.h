@@ -292,7 +292,7 @@ enum store_recalled { /* numbers are stored */
 	STORE_RECALLED_CLAIM,  /* its holder is to say what became of its claim */
 };
 
-/* The job is its holder's, and that one is told so. */
+/* What its holder is to do, and since when (store's clock); store_lost_tell or the answer to the offer says it. */
 void store_job_recall(const struct store_tx *x, struct store_job_row *j, enum store_recalled what);
 /* Offered, and there is no such job. */
 cc_err store_lost_note(struct store_tx *x, const struct store_session *s,

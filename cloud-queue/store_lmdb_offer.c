@@ -281,6 +281,7 @@ static cc_err note_claim(struct offer *o, enum store_settlement outcome)
 		item->job_id, o->epoch, item->ca, item->csr_sha256, item->spki_sha256, item->txid};
 	struct store_claim_row *claims, made, *c = NULL;
 	size_t count;
+	bool begins;
 	cc_err err = CC_OK;
 
 	if (!knows_claim(item))
@@ -294,15 +295,15 @@ static cc_err note_claim(struct offer *o, enum store_settlement outcome)
 		return CC_OK;
 	if (c == NULL && o->j.h->claims >= STORE_CLAIMS_MAX)
 		return CC_OK;
-	if (c != NULL && c->row->settlement == STORE_NOT_ISSUED) {
-		TRY(note_doubt(o, c, outcome));
-	} else if (c == NULL) {
+	begins = c == NULL || c->row->settlement == STORE_NOT_ISSUED;
+	if (c == NULL) {
 		TRY(store_claim_make(o->x, &o->j, &claim, &made));
 		c = &made;
-		TRY(note_doubt(o, c, outcome));
 		if (o->j.h->claims == STORE_CLAIMS_MAX)
 			tell_full(o); /* this one was the last */
 	}
+	if (begins)
+		TRY(note_doubt(o, c, outcome));
 	TRY(store_claim_settle(o->x, &o->j, c, outcome, item->certificate.sha256));
 out:
 	return err;
@@ -384,8 +385,8 @@ static cc_err open_again(struct offer *o)
 		TRY(store_attempt_put(o->x, &o->j, o->epoch, a));
 	}
 	store_job_to_claimed(o->x, &o->j, o->s);
-	if (o->j.h->recalled !=
-		STORE_RECALLED_RESULT) /* asked for once, however often it is offered */
+	/* others wait from the first time on, however often it is offered */
+	if (o->j.h->recalled != STORE_RECALLED_RESULT)
 		store_job_recall(o->x, &o->j, STORE_RECALLED_RESULT);
 out:
 	return err;

@@ -230,9 +230,9 @@ static cc_err send_held(struct flow *f, struct job *job, uint32_t epoch)
 		return CC_OK;
 	c = flow_change(f);
 	err = keep_bytes(f, c, job_id_view(job), epoch);
-	if (err != CC_NOT_FOUND)
-		TRY(err);
-	err = CC_OK;
+	if (err == CC_NOT_FOUND)
+		err = CC_OK;
+	TRY(err);
 	scheduler_clear(f->scheduler, job);
 	job_forget_blobs(job);
 	job->epoch = epoch;

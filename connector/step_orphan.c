@@ -288,8 +288,7 @@ void step_orphan(struct flow *f, struct job *job)
 	if (text_equal(cc_view_text(job->code), FLOW_KEY_MISMATCH)) /* never touched */
 		keep(f, job, cc_view_text("its key is not the job's"));
 	else if (job->revoking)
-		approve(f,
-			job); /* the queue is asked no more: it might take the certificate after all */
+		approve(f, job); /* the queue might take the certificate after all */
 	else if (job->winner_sha256.size > 0 && job->orphan_due > now)
 		wait_for_grace(f, job, now);
 	else if (!flow_has_room_for_result(f))

@@ -216,9 +216,8 @@ static int usage(FILE *to, int status)
 		"       certconnectorctl jobs approve JOB:QUESTION...\n"
 		"       certconnectorctl jobs deny JOB... --reason TEXT\n"
 		"Jobs that wait for an operator because of their device key, and what is decided.\n"
-		"Compare key_sha256 with the device's own key before you approve; JOB:QUESTION is "
-		"the\n"
-		"line \"approve\" of the list, and stands for what is shown there and nothing "
+		"Compare key_sha256 with the device's own key before you approve.\n"
+		"JOB:QUESTION is the line \"approve\" of the list: what is shown there, nothing "
 		"else.\n"
 		"  --reason TEXT  of a denial, at most 200 bytes; it is recorded\n"
 		"  --json         machine-readable list\n");
